@@ -1,0 +1,1 @@
+"""Everything that crosses the wire, and nothing else. Imports pydantic only."""
