@@ -1,0 +1,113 @@
+"""What happens to a batch of envelopes inside one transaction: the same for one envelope and for hundreds.
+
+For each tenant, in sorted order: scope, inbox, load, decide each message, save, replies and their memory. Lock order is global:
+tenants sorted; within a tenant first the inbox, then what the repositories lock. Deciding is pure and sees what its neighbours
+in the batch have changed, so conflicts inside a batch resolve themselves in memory.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from pydantic_core import from_json
+
+from contracts.addresses import address_of
+from contracts.messages import Command, Envelope, Message, Reply
+from contracts.values import TenantId
+from infra.crash import crash_point
+from infra.handling import Handles
+from infra.inbox import Inbox, Key
+from infra.suspects import Suspects
+from infra.telemetry import step_of_journey
+from infra.transaction import Scope, Transactions
+
+
+class NotHandled(Exception):
+    """This service handles no message of that type; it came to the wrong queue."""
+
+    def __init__(self, service: str, type: str) -> None:
+        super().__init__(f"{service} handles no {type}; it came to the wrong queue")
+        self.type = type
+
+
+class UndeclaredReply(TypeError):
+    """A use case answered with something that its command does not declare."""
+
+    def __init__(self, command: type[Message], reply: Reply | None) -> None:
+        super().__init__(f"{command.__name__} cannot be answered with {type(reply).__name__}; its declaration names every answer")
+
+
+class Batches:
+    """Handles batches for one service."""
+
+    def __init__(self, transaction: Transactions, table: Sequence[Handles]) -> None:
+        self._transaction = transaction
+        self._service: Final = transaction.service
+        self._inbox = Inbox(self._service)
+        self._suspects = Suspects(self._service)
+        self._table = {message: handles for handles in table for message in handles.decide}
+
+    async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False) -> None:
+        """Handle all of them in one transaction and hand what they cause to the relay; raises and changes nothing otherwise."""
+        groups: dict[TenantId, dict[Key, Envelope]] = {}
+        for envelope in envelopes:
+            if type(envelope.data) not in self._table:
+                raise NotHandled(self._service, envelope.type)
+            # The same envelope twice in a batch is one message.
+            groups.setdefault(envelope.tenantid, {})[Key(envelope.type, envelope.id)] = envelope
+        async with self._transaction.batch() as batch:
+            for tenant_id in sorted(groups):
+                async with batch.scope(tenant_id) as scope:
+                    await self._group(scope, groups[tenant_id])
+                    if suspected:
+                        await self._suspects.clear(scope.connection, tenant_id, [envelope.id for envelope in groups[tenant_id].values()])
+
+    async def _group(self, scope: Scope, group: dict[Key, Envelope]) -> None:
+        fresh, answered = await self._inbox.take(scope.connection, scope.tenant_id, list(group), scope.now)
+        crash_point(self._service, "inbox")
+        for answer in answered.values():
+            if answer is not None:
+                self._answer_again(scope, answer)
+        answers: dict[Key, str] = {}
+        for handles, received in self._by_repository({key: group[key] for key in group if key in fresh}):
+            answers |= await self._decide(scope, handles, received)
+        await self._inbox.remember(scope.connection, scope.tenant_id, answers)
+
+    def _by_repository(self, fresh: dict[Key, Envelope]) -> list[tuple[Handles, dict[Key, Envelope]]]:
+        parts: dict[int, tuple[Handles, dict[Key, Envelope]]] = {}
+        for key, envelope in fresh.items():
+            handles = self._table[type(envelope.data)]
+            parts.setdefault(id(handles), (handles, {}))[1][key] = envelope
+        return list(parts.values())
+
+    async def _decide(self, scope: Scope, handles: Handles, received: dict[Key, Envelope]) -> dict[Key, str]:
+        state = await handles.repository.load(scope, list(received.values()))
+        answers = {}
+        with ExitStack() as spans:
+            for key, envelope in received.items():
+                traceparent = spans.enter_context(step_of_journey(envelope, self._service))
+                reply = handles.decide[type(envelope.data)](envelope, state)
+                if isinstance(envelope.data, Command):
+                    answers[key] = self._answer(scope, envelope, reply, traceparent)
+            await handles.repository.save(scope, state)
+        crash_point(self._service, "save")
+        return answers
+
+    def _answer(self, scope: Scope, envelope: Envelope, reply: Reply | None, traceparent: str | None) -> str:
+        command = envelope.data
+        assert isinstance(command, Command)
+        if not isinstance(reply, command.replies()):
+            raise UndeclaredReply(type(command), reply)
+        scope.send(
+            reply,
+            subject=envelope.subject,
+            sagaid=envelope.sagaid,
+            causationid=envelope.id,
+            commandid=envelope.id,
+            traceparent=traceparent,
+        )
+        return scope.outgoing[-1].body
+
+    def _answer_again(self, scope: Scope, answer: str) -> None:
+        # Byte for byte the first answer, id included, so that whoever asked knows it for the same.
+        scope.post(from_json(answer)["id"], address_of(Reply, scope.tenant_id, self._service), answer)

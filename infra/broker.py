@@ -1,0 +1,63 @@
+"""Connections to RabbitMQ. A process has two: under a memory or disk alarm the broker stops reading from connections that
+publish, and acks must still get through on the other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from aio_pika.exceptions import AMQPError
+from faststream import AckPolicy
+from faststream.rabbit import Channel, RabbitBroker
+
+from infra.errors import Misconfigured
+from infra.settings import Settings
+
+_log: Final = logging.getLogger(__name__)
+_RECONNECT_S: Final = 0.5
+
+
+def open_broker(
+    settings: Settings, *, on_lost: Callable[[], None] = lambda: None, on_back: Callable[[], None] = lambda: None
+) -> RabbitBroker:
+    """A broker that is not connected yet; the callbacks run when its connection is lost and when it is back."""
+    if not settings.rabbitmq_url:
+        raise Misconfigured("OAAS_RABBITMQ_URL is not set: start everything with `oaas up`, or give the URL of your RabbitMQ")
+    return RabbitBroker(
+        settings.rabbitmq_url,
+        timeout=settings.connect_timeout_s,
+        reconnect_interval=_RECONNECT_S,
+        # Unroutable messages raise instead of vanishing, and each publish waits for its confirm.
+        default_channel=Channel(publisher_confirms=True, on_return_raises=True),
+        ack_policy=AckPolicy.MANUAL,
+        # We drain ourselves, after cancelling the consumers: FastStream's order would redeliver what is prefetched.
+        graceful_timeout=None,
+        # Handlers take only the body; dependency injection would cost a thread hop per message.
+        apply_types=False,
+        logger=None,
+        on_close=(lambda _connection, _error=None: on_lost(),),
+        on_reconnected=(lambda _connection: on_back(),),
+    )
+
+
+async def connect(broker: RabbitBroker, settings: Settings, *, patience_s: float) -> None:
+    """Connect, and try again for `patience_s` while nobody answers; raises Misconfigured when that is over."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            async with asyncio.timeout(settings.connect_timeout_s):
+                await broker.connect()
+            return
+        except (AMQPError, OSError, TimeoutError) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise Misconfigured(f"RabbitMQ at OAAS_RABBITMQ_URL does not answer: {error}; `oaas check rabbitmq` says more") from error
+            _log.warning("RabbitMQ does not answer yet", extra={"error": error})
+        await asyncio.sleep(_RECONNECT_S)
+
+
+async def close(broker: RabbitBroker) -> None:
+    """Close; a connection that is gone already is no error."""
+    with suppress(AMQPError, OSError, TimeoutError, RuntimeError):
+        await broker.stop()

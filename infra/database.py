@@ -1,0 +1,58 @@
+"""One pool per service, role and process, and the URL and password that a role connects with."""
+
+import hashlib
+import hmac
+from typing import Final
+
+from pydantic import SecretStr
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from infra.errors import Misconfigured
+from infra.settings import Settings, postgres_of
+
+_POOL_WAIT_S: Final = 10.0
+
+
+def asyncpg_url(url: str) -> URL:
+    """The URL for SQLAlchemy's asyncpg driver; raises Misconfigured if it is none."""
+    if not url:
+        raise Misconfigured("OAAS_POSTGRES_URL is not set: start everything with `oaas up`, or give the URL of your PostgreSQL")
+    try:
+        return make_url(url).set(drivername="postgresql+asyncpg")
+    except ArgumentError:
+        raise Misconfigured("OAAS_POSTGRES_URL is no URL like postgresql://host:5432/oaas") from None
+
+
+def role_password(secret: SecretStr, role: str) -> str:
+    """The role's password, derived from the secret; hexadecimal, so that it needs no quoting anywhere."""
+    if not secret.get_secret_value():
+        raise Misconfigured("OAAS_ROLE_SECRET is not set: any long random text, the same for `oaas migrate` and the services")
+    return hmac.new(secret.get_secret_value().encode(), role.encode(), hashlib.sha256).hexdigest()
+
+
+def role_url(settings: Settings, service: str, role: str) -> URL:
+    """Where and as whom `service` connects in this role. The administrator's credentials in the setting are never used."""
+    url, secret = postgres_of(settings, service)
+    name = f"{service}_{role}"
+    return asyncpg_url(url).set(username=name, password=role_password(secret, name))
+
+
+def open_pool(settings: Settings, service: str, role: str, connections: int) -> AsyncEngine:
+    """A pool of at most `connections`. A connection found broken is replaced at the next checkout that fails, not probed before."""
+    return create_async_engine(
+        role_url(settings, service, role),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=_POOL_WAIT_S,
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": settings.connect_timeout_s,
+            "server_settings": {
+                "application_name": f"oaas {service} {role}",
+                "statement_timeout": f"{int(settings.statement_timeout_s * 1000)}",
+                "idle_in_transaction_session_timeout": f"{int(settings.statement_timeout_s * 1000)}",
+            },
+        },
+    )

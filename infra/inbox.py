@@ -1,0 +1,61 @@
+"""Which messages a service has taken in, and what it answered: the reason why an effect happens exactly once.
+
+A message asked again, with the same id, gets the same answer and has no second effect. The row is written first in the
+transaction, before any aggregate is locked, so that a second worker with the same message waits here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from contracts.values import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Identity of a message to a service: its type names the handler."""
+
+    handler: str
+    message_id: UUID
+
+
+class Inbox:
+    """The inbox table of one service's schema."""
+
+    def __init__(self, schema: str) -> None:
+        # Sorted, because two workers that insert the same keys in opposite order would deadlock.
+        self._insert = f"""
+            INSERT INTO {schema}.inbox (tenant_id, handler, message_id, received_at)
+            SELECT $1, handler, message_id, $4 FROM unnest($2::text[], $3::uuid[]) AS given (handler, message_id)
+            ORDER BY handler, message_id
+            ON CONFLICT DO NOTHING RETURNING handler, message_id"""
+        self._answers = f"""
+            SELECT handler, message_id, answer FROM {schema}.inbox
+            JOIN unnest($2::text[], $3::uuid[]) AS given (handler, message_id) USING (handler, message_id)
+            WHERE tenant_id = $1"""
+        self._remember = f"""
+            UPDATE {schema}.inbox AS inbox SET answer = given.answer
+            FROM unnest($2::text[], $3::uuid[], $4::text[]) AS given (handler, message_id, answer)
+            WHERE inbox.tenant_id = $1 AND inbox.handler = given.handler AND inbox.message_id = given.message_id"""
+
+    async def take(
+        self, connection: asyncpg.Connection, tenant_id: TenantId, keys: Sequence[Key], now: datetime
+    ) -> tuple[set[Key], dict[Key, str | None]]:
+        """The keys seen for the first time, and for each other key the answer it was given (None: it needs none)."""
+        columns = [key.handler for key in keys], [key.message_id for key in keys]
+        rows = await connection.fetch(self._insert, tenant_id, *columns, now)
+        fresh = {Key(row["handler"], row["message_id"]) for row in rows}
+        if len(fresh) == len(keys):
+            return fresh, {}
+        known = await connection.fetch(self._answers, tenant_id, *columns)
+        answers = {Key(row["handler"], row["message_id"]): row["answer"] for row in known}
+        return fresh, {key: answer for key, answer in answers.items() if key not in fresh}
+
+    async def remember(self, connection: asyncpg.Connection, tenant_id: TenantId, answers: Mapping[Key, str]) -> None:
+        """Keep each message's answer beside it, in the transaction that decided it."""
+        if answers:
+            columns = [key.handler for key in answers], [key.message_id for key in answers], list(answers.values())
+            await connection.execute(self._remember, tenant_id, *columns)

@@ -1,0 +1,85 @@
+"""Giving an envelope up: into the dead-letter queue with its story and, in the same commit, word to the saga that waits for it.
+
+The inbox does not remember a parked envelope, so that replaying its letter tries it anew.
+"""
+
+import logging
+from typing import Final
+
+from prometheus_client import Counter
+
+from contracts.addresses import dead_letter_address
+from contracts.messages import Command, Envelope
+from infra.frames import Unreadable
+from infra.letters import fault_of, fingerprint, headers_of
+from infra.relay import Relay
+from infra.retry import while_out_of_reach
+from infra.settings import Settings
+from infra.suspects import Suspects
+from infra.telemetry import trace_id_of
+from infra.transaction import Transactions
+
+_log: Final = logging.getLogger(__name__)
+_parked: Final = Counter("oaas_envelopes_parked_total", "Envelopes given up and dead-lettered", ["queue"])
+
+
+class Parking:
+    """Where the envelopes of one queue go that cannot be handled."""
+
+    def __init__(self, queue: str, transaction: Transactions, relay: Relay, settings: Settings) -> None:
+        self._queue = queue
+        self._transaction = transaction
+        self._relay = relay
+        self._settings = settings
+        self._suspects = Suspects(transaction.service)
+
+    async def park(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
+        """Park it after `attempt` tries; waits for as long as database or broker are out of reach."""
+        self._tell(envelope, error, attempt)
+        async for trial in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+            with trial:
+                if isinstance(envelope, Unreadable) and (envelope.tenantid is None or envelope.id is None):
+                    await self._without_a_tenant(envelope, attempt)
+                else:
+                    await self._in_scope(envelope, error, attempt)
+
+    async def _in_scope(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
+        assert envelope.tenantid is not None
+        assert envelope.id is not None
+        async with self._transaction(envelope.tenantid) as scope:
+            body = envelope.body if isinstance(envelope, Unreadable) else envelope.model_dump_json(exclude_none=True)
+            headers = headers_of(envelope, error, self._queue, self._transaction.service, attempt)
+            scope.post(str(envelope.id), dead_letter_address(self._queue), body, headers)
+            if envelope.sagaid is not None and _is_command(envelope):
+                scope.send(
+                    fault_of(error),
+                    subject=envelope.subject,
+                    sagaid=envelope.sagaid,
+                    causationid=envelope.id,
+                    commandid=envelope.id,
+                    traceparent=envelope.traceparent,
+                )
+            await self._suspects.clear(scope.connection, envelope.tenantid, [envelope.id])
+
+    async def _without_a_tenant(self, envelope: Unreadable, attempt: int) -> None:
+        # Nobody knows whose it is, so there is neither a scope nor an outbox for it: confirmed by the broker before the ack.
+        headers = headers_of(envelope, envelope.error, self._queue, self._transaction.service, attempt)
+        await self._relay.publish(dead_letter_address(self._queue), envelope.body.encode(), dict(headers))
+
+    def _tell(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
+        _parked.labels(self._queue).inc()
+        story = {
+            "queue": self._queue,
+            "tenant": envelope.tenantid,
+            "saga": envelope.sagaid,
+            "message_id": envelope.id,
+            "trace": trace_id_of(envelope.traceparent),
+            "attempt": attempt,
+            "error": type(error).__name__,
+            "fingerprint": fingerprint(error),
+        }
+        _log.error("parked %s", envelope.type, exc_info=error, extra=story)
+
+
+def _is_command(envelope: Envelope | Unreadable) -> bool:
+    return envelope.is_command if isinstance(envelope, Unreadable) else isinstance(envelope.data, Command)

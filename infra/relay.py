@@ -1,0 +1,164 @@
+"""Publishes what was committed, from memory, and deletes its outbox rows once the broker has confirmed.
+
+One task per destination: it takes whatever waits, up to a bound, as one frame, and what arrives while that frame awaits its
+confirm becomes the next one. So frames are one envelope when idle and grow under load; nothing ever waits to fill a frame.
+What cannot be published is left to the sweeper, which finds it in the outbox.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Final
+from uuid import uuid4
+
+from aio_pika.exceptions import AMQPError
+from faststream.rabbit import RabbitBroker
+from pamqp.common import FieldValue
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy.exc import SQLAlchemyError
+
+from contracts.addresses import Address
+from contracts.values import TenantId
+from infra.crash import crash_point
+from infra.frames import CONTENT_TYPE, COUNT_HEADER, encode
+from infra.outbox import Outgoing
+from infra.settings import Settings
+from infra.unscoped import ConfirmedRows
+
+_log: Final = logging.getLogger(__name__)
+_published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])
+_frame_size: Final = Histogram("oaas_frame_envelopes", "Envelopes in a published frame", buckets=(1, 2, 5, 10, 20, 50, 100))
+_waiting: Final = Gauge("oaas_envelopes_unpublished", "Envelopes handed over and not yet confirmed", ["service"])
+
+
+class Relay:
+    """The relay of one service in one process. It is the HandOver of the service's transactions."""
+
+    def __init__(self, service: str, broker: RabbitBroker, rows: ConfirmedRows, settings: Settings) -> None:
+        self._service = service
+        self._broker = broker
+        self._rows = rows
+        self._settings = settings
+        self._queues: dict[Address, deque[Outgoing]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[Address] = set()
+        self._confirmed: list[tuple[TenantId, str]] = []
+        self._deleting = False
+        self._in_hand: set[tuple[TenantId, str]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def __call__(self, outgoing: Sequence[Outgoing]) -> None:
+        """Take these over. Above `unpublished_max` they stay in the outbox, for the sweeper."""
+        for one in outgoing:
+            if len(self._in_hand) >= self._settings.unpublished_max:
+                self._room.clear()
+                return
+            self._in_hand.add((one.tenant_id, one.id))
+            self._queues.setdefault(one.address, deque()).append(one)
+            if one.address not in self._busy:
+                self._busy.add(one.address)
+                self._start(self._publish_all(one.address))
+        _waiting.labels(self._service).set(len(self._in_hand))
+
+    def holds(self, tenant_id: TenantId, id: str) -> bool:
+        """Whether this envelope is on its way already."""
+        return (tenant_id, id) in self._in_hand
+
+    async def room(self) -> None:
+        """Return once fewer than `unpublished_max` envelopes wait; consuming pauses here when the broker is slow."""
+        await self._room.wait()
+
+    async def drain(self, within_s: float) -> bool:
+        """Wait for everything in hand to be confirmed and deleted; False if that took longer than `within_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        return not self._tasks
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish_all(self, address: Address) -> None:
+        queue = self._queues[address]
+        try:
+            while queue:
+                frame = self._next_frame(queue)
+                published = await self._publish(address, frame)
+                self._release(frame, published)
+        finally:
+            self._busy.discard(address)
+
+    def _next_frame(self, queue: deque[Outgoing]) -> list[Outgoing]:
+        frame = [queue.popleft()]
+        size = len(frame[0].body)
+        # A letter with headers of its own travels alone, because headers belong to the AMQP message.
+        while queue and not frame[0].headers and not queue[0].headers and len(frame) < self._settings.frame_envelopes_max:
+            size += len(queue[0].body)
+            if size > self._settings.frame_bytes_max:
+                break
+            frame.append(queue.popleft())
+        return frame
+
+    async def _publish(self, address: Address, frame: Sequence[Outgoing]) -> bool:
+        crash_point(self._service, "publish")
+        try:
+            await self.publish(address, encode([one.body for one in frame]), {COUNT_HEADER: len(frame), **(frame[0].headers or {})})
+        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            _log.warning(
+                "not published, left to the sweeper", extra={"queue": address.routing_key, "count": len(frame), "error": repr(error)}
+            )
+            return False
+        except asyncio.CancelledError:
+            # A connection lost by a missed heartbeat cancels pending publishes although nobody cancelled this task.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return False
+        crash_point(self._service, "confirmed")
+        return True
+
+    async def publish(self, address: Address, body: bytes, headers: dict[str, FieldValue]) -> None:
+        """Publish one message and wait for its confirm; raises AMQPError, OSError or TimeoutError if there is none."""
+        # The library ignores its own timeout argument. The message id is fresh: two publishes in flight with one id swap results.
+        async with asyncio.timeout(self._settings.publish_timeout_s):
+            await self._broker.publish(
+                body,
+                exchange=address.exchange,
+                routing_key=address.routing_key,
+                mandatory=True,
+                persist=True,
+                content_type=CONTENT_TYPE,
+                message_id=str(uuid4()),
+                headers=headers,
+            )
+
+    def _release(self, frame: Sequence[Outgoing], published: bool) -> None:
+        keys = [(one.tenant_id, one.id) for one in frame]
+        self._in_hand.difference_update(keys)
+        if len(self._in_hand) < self._settings.unpublished_max:
+            self._room.set()
+        _waiting.labels(self._service).set(len(self._in_hand))
+        if published:
+            _published.labels(self._service).inc(len(frame))
+            _frame_size.observe(len(frame))
+            self._confirmed += keys
+            if not self._deleting:
+                self._deleting = True
+                self._start(self._delete_confirmed())
+
+    async def _delete_confirmed(self) -> None:
+        # Rows pile up while one deletion runs and go with the next: fewer commits the busier it is.
+        try:
+            while self._confirmed:
+                keys, self._confirmed = self._confirmed, []
+                await self._rows.delete(keys)
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("confirmed rows are not deleted; they will be sent again, which is harmless", extra={"error": repr(error)})
+        finally:
+            self._deleting = False

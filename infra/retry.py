@@ -1,0 +1,50 @@
+"""One ladder maps how an attempt ended to what happens next.
+
+OUTAGE    database or broker out of reach     wait until it is back; costs no attempt
+CONFLICT  serialization failure, deadlock     the same batch again, at once
+PASSING   Retryable, statement timeout        the envelope again, after a pause, attempts_max times
+BUG       everything else                     bisect the batch; the one envelope is parked with its story
+"""
+
+from enum import Enum
+from typing import Final
+
+import asyncpg
+from aio_pika.exceptions import AMQPError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from tenacity import AsyncRetrying, retry_if_exception, stop_never, wait_random_exponential
+
+from infra.errors import Outage, Retryable
+
+Ending = Enum("Ending", ["OUTAGE", "CONFLICT", "PASSING", "BUG"])
+
+_CONFLICTS: Final = {"40001", "40P01"}
+_OUTAGES: Final = {"57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", "08001", "08004"}
+_CANCELLED_BY_TIMEOUT: Final = "57014"
+
+
+def ending_of(error: BaseException) -> Ending:
+    """What kind of failure this is."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return Ending.OUTAGE if error.connection_invalidated else ending_of(error.orig.__cause__ or error.orig)
+    if isinstance(error, Outage | PoolTimeout | AMQPError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError | OSError):
+        return Ending.OUTAGE
+    state = getattr(error, "sqlstate", None)
+    if state in _OUTAGES:
+        return Ending.OUTAGE
+    if state in _CONFLICTS:
+        return Ending.CONFLICT
+    if isinstance(error, Retryable) or state == _CANCELLED_BY_TIMEOUT:
+        return Ending.PASSING
+    return Ending.BUG
+
+
+def while_out_of_reach(first_s: float, most_s: float) -> AsyncRetrying:
+    """Try again, for as long as it takes, while the failure is an outage; anything else is raised as it is."""
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: ending_of(error) is Ending.OUTAGE),
+        wait=wait_random_exponential(multiplier=first_s, max=most_s),
+        stop=stop_never,
+        reraise=True,
+    )

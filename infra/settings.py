@@ -1,0 +1,80 @@
+"""Every setting, its unit, bound and default. The environment sets them: `OAAS_` and the name in capitals.
+
+`oaas settings` prints this list. A service on a server of its own reads `OAAS_<SERVICE>_POSTGRES_URL` and
+`OAAS_<SERVICE>_ROLE_SECRET` instead of the common ones.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Read once at the start of a process; raises pydantic.ValidationError naming each wrong setting."""
+
+    model_config = SettingsConfigDict(env_prefix="OAAS_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".oaas"), description="folder of the embedded servers, keys and logs")
+
+    postgres_url: str = Field("", description="PostgreSQL; an administrator's URL for `oaas migrate`, host and database for services")
+    rabbitmq_url: str = Field("", description="RabbitMQ, amqp://user:password@host:port/vhost?heartbeat=10")
+    rabbitmq_management_url: str = Field("", description="RabbitMQ's management API, http://user:password@host:port")
+    role_secret: SecretStr = Field(SecretStr(""), description="the passwords of all database roles are derived from it")
+
+    jwks: str = Field("", description="key set that verifies tokens: a file, inline JSON or an http(s) URL")
+    issuer: str = Field("https://oaas.localhost/dev", description="`iss` that tokens must carry")
+    audience: str = Field("oaas", description="`aud` that tokens must carry")
+
+    api_host: str = Field("127.0.0.1", description="address that `oaas api` listens on")
+    api_port: int = Field(8000, ge=1, le=65535, description="port that `oaas api` listens on")
+    body_bytes_max: Count = Field(1_048_576, description="largest request body, bytes")
+    wait_max_s: Seconds = Field(30, description="longest `Prefer: wait` that is granted, seconds")
+    projection_patience_s: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="how long an unknown SKU or shop is looked for again before 422, seconds"
+    )
+
+    pool_connections: Count = Field(6, description="database connections of one service in one process")
+    statement_timeout_s: Seconds = Field(30, description="longest single statement, seconds")
+    connect_timeout_s: Seconds = Field(5, description="longest wait for a database or broker connection, seconds")
+
+    batch_envelopes_max: Count = Field(250, description="most envelopes that a consumer takes into one transaction")
+    prefetch_frames: Count = Field(100, description="frames that the broker hands to one consumer ahead of its acks")
+    attempts_max: Count = Field(5, description="tries of an envelope that fails in passing, before it is parked")
+    backoff_s: Seconds = Field(0.1, description="first pause before another try, seconds; doubles each time")
+    backoff_max_s: Seconds = Field(5, description="longest pause between two tries, seconds")
+    deaths_max: Count = Field(3, description="processes that one envelope may kill before it is parked untried")
+
+    frame_envelopes_max: Count = Field(100, description="most envelopes in one frame")
+    frame_bytes_max: Count = Field(1_000_000, description="a frame is closed once its body is larger than this, bytes")
+    publish_timeout_s: Seconds = Field(10, description="longest wait for the broker's confirm, seconds")
+    unpublished_max: Count = Field(20_000, description="envelopes waiting for their confirm above which consuming pauses")
+    resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds")
+    outbox_age_max_s: Seconds = Field(60, description="age of the oldest outbox row above which a process is not ready, seconds")
+    drain_s: Seconds = Field(10, description="longest a process works on at shutdown to finish what it has begun, seconds")
+
+    deadline_factor: Annotated[float, Field(gt=0, le=10)] = Field(1.0, description="multiplies every deadline of every saga")
+    settle_max_s: Seconds = Field(10, description="longest that deadlines wait after an outage for replies already queued, seconds")
+
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of journeys that are traced, 0 to 1")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line that is written")
+
+    crash_at: str = Field("", description="kill this process at a named point, as <service>:<point>; for tests and demonstrations")
+    ready_file: Path | None = Field(None, description="file that a worker writes once it consumes; used by the supervisor")
+
+
+class _OwnServer(BaseSettings):
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    postgres_url: str = ""
+    role_secret: SecretStr = SecretStr("")
+
+
+def postgres_of(settings: Settings, service: str) -> tuple[str, SecretStr]:
+    """URL and role secret of the server that holds the service's schema."""
+    own = _OwnServer(_env_prefix=f"OAAS_{service.upper()}_")
+    return own.postgres_url or settings.postgres_url, own.role_secret if own.role_secret.get_secret_value() else settings.role_secret

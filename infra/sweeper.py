@@ -1,0 +1,50 @@
+"""Sends again what is still in the outbox some time after it was committed: the crash case, and the broker's bad days.
+
+Sending twice is harmless (the inbox knows the message), not sending is not. Ids are claimed across tenants, bodies are read
+inside one tenant at a time.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from infra.clock import now
+from infra.relay import Relay
+from infra.retry import while_out_of_reach
+from infra.settings import Settings
+from infra.transaction import Transactions
+from infra.unscoped import OverdueRows
+
+_log: Final = logging.getLogger(__name__)
+_CLAIM_MAX: Final = 1_000
+
+
+class Sweeper:
+    """The sweeper of one service in one process; several may run, each row is claimed by one of them at a time."""
+
+    def __init__(self, transaction: Transactions, relay: Relay, rows: OverdueRows, settings: Settings) -> None:
+        self._transaction = transaction
+        self._relay = relay
+        self._rows = rows
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Sweep for ever, twice in every `resend_after_s`."""
+        while True:
+            async for attempt in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+                with attempt:
+                    while await self.sweep() == _CLAIM_MAX:
+                        await self._relay.room()
+            await asyncio.sleep(self._settings.resend_after_s / 2)
+
+    async def sweep(self) -> int:
+        """Hand what is overdue to the relay once; returns how many rows were claimed."""
+        claimed = await self._rows.claim(now(), _CLAIM_MAX)
+        for tenant_id, ids in claimed.items():
+            lost = [id for id in ids if not self._relay.holds(tenant_id, id)]
+            if lost:
+                async with self._transaction(tenant_id) as scope:
+                    outgoing = await self._transaction.outbox.read(scope.connection, tenant_id, lost)
+                _log.info("sent again from the outbox", extra={"tenant": tenant_id, "count": len(outgoing)})
+                self._relay(outgoing)
+        return sum(len(ids) for ids in claimed.values())

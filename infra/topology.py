@@ -1,0 +1,84 @@
+"""Declares on the broker what contracts/addresses.py says, and compares its live policies with it.
+
+In code only a queue's type is declared: any other argument could never be changed again without deleting the queue. Limits and
+dead lettering are policies, which go through the management API. Without its policy a queue loses what it dead-letters, so
+services refuse to start on a mismatch.
+"""
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+
+from contracts import addresses
+from infra.errors import Misconfigured
+from infra.settings import Settings
+
+_MANAGEMENT_TIMEOUT_S: Final = 10.0
+
+
+async def declare(broker: RabbitBroker) -> None:
+    """Exchanges, queues and bindings. Safe to repeat; nothing is published to an exchange that does not exist yet."""
+    exchanges = {
+        name: await broker.declare_exchange(RabbitExchange(name, type=ExchangeType(kind), durable=True))
+        for name, kind in addresses.exchanges().items()
+    }
+    names = [name for queue in addresses.work_queues() for name in (queue, addresses.dead_letter_queue(queue))]
+    queues = {name: await broker.declare_queue(work_queue(name)) for name in names}
+    for binding in addresses.bindings():
+        await queues[binding.queue].bind(exchanges[binding.exchange], routing_key=binding.routing_key)
+
+
+def work_queue(name: str) -> RabbitQueue:
+    """The queue as every process declares it."""
+    return RabbitQueue(name, durable=True, queue_type=QueueType.QUORUM)
+
+
+async def apply_policies(settings: Settings) -> None:
+    """Put every policy of addresses.py; raises Misconfigured if the management API refuses or does not answer."""
+    async with _management(settings) as client:
+        for name, body in addresses.policies().items():
+            await _ask(client, "PUT", f"/api/policies/{_vhost(settings)}/{quote(name, safe='')}", body)
+
+
+async def missing_policies(settings: Settings) -> list[str]:
+    """What is wrong with the live policies, in words; empty if every work queue has exactly its own."""
+    async with _management(settings) as client:
+        live = {policy["name"]: policy for policy in await _ask(client, "GET", f"/api/policies/{_vhost(settings)}")}
+    problems = []
+    for name, wanted in addresses.policies().items():
+        found = live.get(name)
+        if found is None:
+            problems.append(f"policy {name} is missing")
+        elif any(found.get(part) != wanted[part] for part in wanted):
+            problems.append(f"policy {name} differs: it is {found.get('definition')}, it should be {wanted['definition']}")
+    return problems
+
+
+async def refuse_a_mismatch(settings: Settings) -> None:
+    """Raises Misconfigured naming each policy that is missing or differs. Without a management URL it can only trust."""
+    if settings.rabbitmq_management_url and (problems := await missing_policies(settings)):
+        raise Misconfigured("RabbitMQ's policies are not those of this release: " + "; ".join(problems) + ". Run `oaas migrate`.")
+
+
+def _management(settings: Settings) -> httpx.AsyncClient:
+    if not settings.rabbitmq_management_url:
+        raise Misconfigured("OAAS_RABBITMQ_MANAGEMENT_URL is not set: queue policies are set through RabbitMQ's management API")
+    return httpx.AsyncClient(base_url=settings.rabbitmq_management_url.rstrip("/"), timeout=_MANAGEMENT_TIMEOUT_S)
+
+
+async def _ask(client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    try:
+        answer = await client.request(method, path, json=body)
+        answer.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        raise Misconfigured(f"RabbitMQ's management API answered {error.response.status_code} to {method} {path}") from error
+    except httpx.TransportError as error:
+        raise Misconfigured(f"RabbitMQ's management API at OAAS_RABBITMQ_MANAGEMENT_URL does not answer: {error}") from error
+    return answer.json() if answer.content else None
+
+
+def _vhost(settings: Settings) -> str:
+    path = httpx.URL(settings.rabbitmq_url).path.removeprefix("/") if settings.rabbitmq_url else ""
+    return quote(path or "/", safe="")

@@ -1,0 +1,149 @@
+"""The only door to a session. What happens inside one scope belongs to one tenant; only this file commits.
+
+    async with transaction(tenant_id) as scope:      one tenant: HTTP requests, timers, sweepers
+    async with transaction.batch() as batch:         several tenants, strictly one after the other: the consumer
+        async with batch.scope(tenant_id) as scope:
+
+The tenant is set for the transaction only (a session-level setting would leak to the pool's next user), and every scope sets it
+anew before its first statement. What a scope sends is in the outbox before the commit and in the relay's hands after it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Final, Protocol
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from contracts.addresses import Address, address_of
+from contracts.catalog import name_of
+from contracts.messages import Envelope, Message
+from contracts.values import SagaId, TenantId
+from infra.crash import crash_point
+from infra.identifiers import uuid7
+from infra.outbox import Outbox, Outgoing
+from infra.schema import TENANT_SETTING
+from infra.telemetry import current_traceparent
+
+_SET_TENANT: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
+
+
+class HandOver(Protocol):
+    """Takes what was committed, to publish it from memory. Never waits and never fails: the outbox has it all."""
+
+    def __call__(self, outgoing: Sequence[Outgoing]) -> None: ...
+
+
+@dataclass
+class Scope:
+    """One tenant inside an open transaction. `session` and `connection` are two ways to the same transaction."""
+
+    tenant_id: TenantId
+    now: datetime
+    service: str
+    connection: asyncpg.Connection
+    _bind: AsyncConnection
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+    @cached_property
+    def session(self) -> AsyncSession:
+        """SQLModel's session, for the API's single rows; the batch path uses `connection`."""
+        return AsyncSession(bind=self._bind, expire_on_commit=False)
+
+    def send(
+        self,
+        message: Message,
+        *,
+        subject: str,
+        sequence: int | None = None,
+        id: UUID | None = None,
+        sagaid: SagaId | None = None,
+        causationid: UUID | None = None,
+        commandid: UUID | None = None,
+        expires: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Envelope:
+        """Publish the message once this transaction has committed. Without an id it gets a new UUIDv7."""
+        envelope = Envelope(
+            id=id or uuid7(self.now),
+            source=f"/{self.service}",
+            type=name_of(type(message)),
+            subject=subject,
+            time=self.now,
+            tenantid=self.tenant_id,
+            sagaid=sagaid,
+            causationid=causationid,
+            commandid=commandid,
+            expires=expires,
+            sequence=sequence,
+            traceparent=traceparent or current_traceparent(),
+            data=message,
+        )
+        address = address_of(type(message), self.tenant_id, self.service)
+        self.post(str(envelope.id), address, envelope.model_dump_json(exclude_none=True))
+        return envelope
+
+    def post(self, id: str, address: Address, body: str, headers: dict[str, str | int] | None = None) -> None:
+        """Publish an envelope that is encoded already: a remembered answer, a dead letter."""
+        self.outgoing.append(Outgoing(self.tenant_id, id, address, body, headers))
+
+
+@dataclass
+class Batch:
+    """An open transaction that visits several tenants one after the other; no statement spans two of them."""
+
+    _transactions: "Transactions"
+    _bind: AsyncConnection
+    _connection: asyncpg.Connection
+    now: datetime
+    outgoing: list[Outgoing] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def scope(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
+        """Enter the tenant, and leave it with its messages written to the outbox."""
+        await self._connection.execute(_SET_TENANT, str(tenant_id))
+        scope = Scope(tenant_id, self.now, self._transactions.service, self._connection, self._bind)
+        yield scope
+        if "session" in scope.__dict__:
+            await scope.session.flush()
+        if scope.outgoing:
+            await self._transactions.outbox.insert(self._connection, tenant_id, scope.outgoing, self.now)
+            crash_point(self._transactions.service, "outbox")
+            self.outgoing += scope.outgoing
+
+
+class Transactions:
+    """The transactions of one service in one process."""
+
+    def __init__(self, service: str, pool: AsyncEngine, outbox: Outbox, hand_over: HandOver, clock: Callable[[], datetime]) -> None:
+        self.service = service
+        self.outbox = outbox
+        self._pool = pool
+        self._hand_over = hand_over
+        self._clock = clock
+
+    @asynccontextmanager
+    async def __call__(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
+        """One tenant's transaction: commits when the block ends, rolls back when it raises."""
+        async with self.batch() as batch, batch.scope(tenant_id) as scope:
+            yield scope
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[Batch]:
+        """A transaction without a tenant: outside its scopes every statement on a table raises."""
+        async with self._pool.connect() as bind, bind.begin():
+            # The driver begins the transaction with this statement; everything on the raw connection is inside it.
+            await bind.exec_driver_sql(_SET_TENANT, ("",))
+            raw = await bind.get_raw_connection()
+            connection = raw.driver_connection
+            assert connection is not None
+            batch = Batch(self, bind, connection, self._clock())
+            yield batch
+            crash_point(self.service, "commit")
+        crash_point(self.service, "committed")
+        self._hand_over(batch.outgoing)

@@ -1,0 +1,80 @@
+"""The only statements that see more than one tenant: ids and times, never content. Each runs as its own narrow role.
+
+Importers are listed in the import contracts: the relay, the sweeper, and the saga deadlines.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from contracts.values import SagaId, TenantId
+
+
+class ConfirmedRows:
+    """The relay's view of an outbox: it deletes what the broker has confirmed."""
+
+    def __init__(self, schema: str, pool: AsyncEngine) -> None:
+        self._pool = pool
+        self._delete = text(
+            f"DELETE FROM {schema}.outbox USING unnest(CAST(:tenants AS uuid[]), CAST(:ids AS uuid[])) AS given (tenant_id, id)"
+            f" WHERE {schema}.outbox.tenant_id = given.tenant_id AND {schema}.outbox.id = given.id"
+        )
+
+    async def delete(self, keys: Sequence[tuple[TenantId, str]]) -> None:
+        """Delete these rows; those that are gone already do not matter."""
+        async with self._pool.begin() as connection:
+            await connection.execute(self._delete, {"tenants": [tenant for tenant, _ in keys], "ids": [UUID(id) for _, id in keys]})
+
+
+class OverdueRows:
+    """The sweeper's view of an outbox."""
+
+    def __init__(self, schema: str, pool: AsyncEngine, resend_after_s: float) -> None:
+        self._pool = pool
+        self._resend_after = timedelta(seconds=resend_after_s)
+        # SKIP LOCKED and a new due time: each row is claimed by one sweeper at a time, without waiting for the others.
+        self._claim = text(
+            f"""UPDATE {schema}.outbox AS row SET due_at = :next_due
+            FROM (SELECT tenant_id, id FROM {schema}.outbox WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED) AS due
+            WHERE row.tenant_id = due.tenant_id AND row.id = due.id RETURNING row.tenant_id, row.id"""
+        )
+        self._oldest = text(f"SELECT min(created_at) FROM {schema}.outbox")
+
+    async def claim(self, now: datetime, most: int) -> dict[TenantId, list[str]]:
+        """Ids of at most `most` rows that are due, by tenant; nobody else claims them before they are due again."""
+        async with self._pool.begin() as connection:
+            rows = await connection.execute(self._claim, {"now": now, "next_due": now + self._resend_after, "most": most})
+            found: dict[TenantId, list[str]] = {}
+            for tenant_id, id in rows:
+                found.setdefault(TenantId(tenant_id), []).append(str(id))
+            return dict(sorted(found.items()))
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest row was written; None if nothing waits."""
+        async with self._pool.connect() as connection:
+            return (await connection.execute(self._oldest)).scalar()
+
+
+class DueSagas:
+    """The deadlines' view of the sagas."""
+
+    def __init__(self, schema: str, pool: AsyncEngine) -> None:
+        self._pool = pool
+        self._due = text(f"SELECT tenant_id, id FROM {schema}.saga WHERE wake_at <= :now ORDER BY wake_at LIMIT :most")
+        self._next = text(f"SELECT min(wake_at) FROM {schema}.saga")
+
+    async def due(self, now: datetime, most: int) -> dict[TenantId, list[SagaId]]:
+        """Ids of at most `most` sagas with a deadline that has passed, by tenant."""
+        async with self._pool.connect() as connection:
+            found: dict[TenantId, list[SagaId]] = {}
+            for tenant_id, id in await connection.execute(self._due, {"now": now, "most": most}):
+                found.setdefault(TenantId(tenant_id), []).append(SagaId(id))
+            return dict(sorted(found.items()))
+
+    async def next_due(self) -> datetime | None:
+        """When the next deadline passes; None if no saga waits for anything."""
+        async with self._pool.connect() as connection:
+            return (await connection.execute(self._next)).scalar()

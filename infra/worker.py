@@ -1,0 +1,124 @@
+"""A worker process: consumes the work queues of one or several services until it is told to stop.
+
+Stopping: consumers are cancelled first, then what was delivered is settled, then what was committed is published, then
+connections close. So a rolling restart gives nothing back to the queues.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from aio_pika import IncomingMessage
+from aio_pika.exceptions import AMQPError
+from faststream.rabbit import Channel
+
+from contracts.addresses import queues_of
+from infra import topology
+from infra.batch import Batches
+from infra.broker import close, connect, open_broker
+from infra.consumer import Consumer, Delivery
+from infra.errors import Outage
+from infra.runtime import Runtime, open_runtime
+from infra.service import Running, Service
+from infra.settings import Settings
+
+_log: Final = logging.getLogger(__name__)
+_PATIENCE_S: Final = 60.0
+
+
+class Worker:
+    """The consumers of some services in this process."""
+
+    def __init__(self, services: Sequence[Service], settings: Settings) -> None:
+        self._services = services
+        self._settings = settings
+        self._consumers: list[Consumer] = []
+        self._consuming = open_broker(settings, on_lost=self._forget)
+        self._publishing = open_broker(settings)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Consume until SIGTERM or SIGINT; raises whatever ends a background task early."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with AsyncExitStack() as stack:
+            for broker in (self._publishing, self._consuming):
+                stack.push_async_callback(close, broker)
+                await connect(broker, self._settings, patience_s=_PATIENCE_S)
+            await topology.declare(self._publishing)
+            await topology.refuse_a_mismatch(self._settings)
+            runtimes = [await stack.enter_async_context(open_runtime(one.name, self._publishing, self._settings)) for one in self._services]
+            tasks = [task for one, runtime in zip(self._services, runtimes, strict=True) for task in self._start(one, runtime)]
+            await self._consuming.start()
+            self._announce()
+            await self._until_stopped(tasks)
+            await self._drain()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, service: Service, runtime: Runtime) -> list[asyncio.Task[None]]:
+        batches = Batches(runtime.transaction, service.handles(self._settings))
+        consumers = [Consumer(queue, batches, runtime.transaction, runtime.relay, self._settings) for queue in queues_of(service.name)]
+        for consumer in consumers:
+            self._subscribe(consumer)
+        self._consumers += consumers
+        tasks = [asyncio.create_task(consumer.run(), name=consumer.queue) for consumer in consumers]
+        if service.background is not None:
+            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog)
+            tasks.append(asyncio.create_task(service.background(running), name=f"{service.name} background"))
+        return tasks
+
+    def _subscribe(self, consumer: Consumer) -> None:
+        # A channel of its own with a bound: FastStream's default hands out everything there is.
+        subscriber = self._consuming.subscriber(
+            topology.work_queue(consumer.queue),
+            channel=Channel(prefetch_count=self._settings.prefetch_frames),
+            decoder=_undecoded,
+            no_reply=True,
+        )
+
+        @subscriber
+        async def on_frame(body: bytes) -> None:
+            message = self._consuming.context.get_local("message")
+            raw: IncomingMessage = message.raw_message
+            consumer.take(Delivery(message, body, bool(raw.redelivered)))
+
+    async def _backlog(self, queue: str) -> int:
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                declared = await self._publishing.declare_queue(topology.work_queue(queue))
+                result = await declared.declare()
+        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            raise Outage(f"RabbitMQ does not say how long {queue} is") from error
+        return int(result.message_count or 0)
+
+    def _forget(self) -> None:
+        for consumer in self._consumers:
+            consumer.forget()
+
+    def _announce(self) -> None:
+        _log.info("consuming %s", ", ".join(consumer.queue for consumer in self._consumers))
+        if self._settings.ready_file is not None:
+            self._settings.ready_file.write_text("ready\n")
+
+    async def _until_stopped(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        stopped = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _drain(self) -> None:
+        _log.info("stopping: no new messages are taken")
+        for subscriber in self._consuming.subscribers:
+            await subscriber.stop()
+        await asyncio.gather(*(consumer.drain(self._settings.drain_s) for consumer in self._consumers))
+
+
+async def _undecoded(message: Any) -> bytes:
+    body: bytes = message.body
+    return body
