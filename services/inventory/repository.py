@@ -1,0 +1,216 @@
+"""All SQL of inventory: the shelf for a group of commands, and single rows for the API.
+
+Lock order inside a tenant: holds sorted by order, then stock sorted by (shop, SKU), each once per group. Ask and undo of an
+order both put its hold row there first (state NEW, nothing held) and then lock it, so whichever commits first is seen by
+the other. However many commands a group has, it costs at most four statements to load and three to save.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select, tuple_
+
+from contracts.inventory import ReleaseStock, ReserveStock
+from contracts.messages import Envelope
+from contracts.orders import OrderCompleted
+from contracts.values import OrderId, ShopId, Sku
+from infra.transaction import Scope
+from services.inventory.model import Hold, HoldState, Level, Product, Shelf, Shop, Stock
+
+STEP: Final = "reserve-stock"
+"""The saga's step that the holds belong to."""
+
+_ADD_HOLDS: Final = """
+    INSERT INTO inventory.stock_hold (tenant_id, order_id, step, state, created_at, changed_at)
+    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
+    ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
+
+_LOCK_HOLDS: Final = """
+    SELECT order_id, state, shop_id, reservation_id FROM inventory.stock_hold
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3
+    ORDER BY order_id FOR UPDATE"""
+
+_LINES: Final = """
+    SELECT order_id, sku, quantity FROM inventory.stock_hold_line
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3"""
+
+_LOCK_STOCK: Final = """
+    SELECT stock.shop_id, stock.sku, stock.available, stock.held, stock.consumed
+    FROM inventory.stock JOIN unnest($2::uuid[], $3::text[]) AS wanted (shop_id, sku)
+      ON stock.shop_id = wanted.shop_id AND stock.sku = wanted.sku
+    WHERE stock.tenant_id = $1
+    ORDER BY stock.shop_id, stock.sku FOR UPDATE OF stock"""
+
+_SAVE_STOCK: Final = """
+    UPDATE inventory.stock
+    SET available = level.available, held = level.held, consumed = level.consumed, changed_at = $7
+    FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) AS level (shop_id, sku, available, held, consumed)
+    WHERE stock.tenant_id = $1 AND stock.shop_id = level.shop_id AND stock.sku = level.sku"""
+
+_SAVE_HOLDS: Final = """
+    UPDATE inventory.stock_hold
+    SET state = hold.state, shop_id = hold.shop_id, reservation_id = hold.reservation_id, changed_at = $7
+    FROM unnest($3::uuid[], $4::text[], $5::uuid[], $6::uuid[]) AS hold (order_id, state, shop_id, reservation_id)
+    WHERE stock_hold.tenant_id = $1 AND stock_hold.step = $2 AND stock_hold.order_id = hold.order_id"""
+
+_ADD_LINES: Final = """
+    INSERT INTO inventory.stock_hold_line (tenant_id, order_id, step, sku, quantity)
+    SELECT $1::uuid, line.order_id, $2::text, line.sku, line.quantity
+    FROM unnest($3::uuid[], $4::text[], $5::bigint[]) AS line (order_id, sku, quantity)"""
+
+
+class LockedRowMissing(Exception):
+    """A row that this transaction holds locked was not there to be changed: the tenant scope or a statement is wrong."""
+
+    def __init__(self, done: str, expected: int) -> None:
+        super().__init__(f"expected {expected} rows, the database answered {done}")
+        self.done = done
+        self.expected = expected
+
+
+class ShelfRepository:
+    """Loads the holds and stock levels that a group of commands is about, locked, and saves those that changed."""
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> Shelf:
+        messages = [envelope.data for envelope in received]
+        asked = [message for message in messages if isinstance(message, ReserveStock)]
+        noted = sorted({message.order_id for message in messages if isinstance(message, ReserveStock | ReleaseStock)})
+        orders = sorted({*noted, *(message.order_id for message in messages if isinstance(message, OrderCompleted))})
+        if noted:
+            await scope.connection.execute(_ADD_HOLDS, scope.tenant_id, noted, STEP, scope.now)
+        holds = await _lock_holds(scope, orders)
+        wanted = {(command.shop_id, line.sku) for command in asked for line in command.lines}
+        wanted |= {(hold.shop_id, sku) for hold in holds.values() if hold.shop_id is not None for sku in hold.quantities}
+        return Shelf(scope.tenant_id, await _lock_levels(scope, wanted), holds)
+
+    async def save(self, scope: Scope, state: Shelf) -> None:
+        """Raises LockedRowMissing."""
+        await _save_levels(scope, [level for level in state.levels.values() if level.changed])
+        await _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
+
+
+async def _lock_holds(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, Hold]:
+    rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP)
+    holds = {row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["shop_id"], row["reservation_id"]) for row in rows}
+    quantities: dict[OrderId, dict[Sku, int]] = {order: {} for order, hold in holds.items() if hold.state is HoldState.HELD}
+    if quantities:
+        for row in await scope.connection.fetch(_LINES, scope.tenant_id, list(quantities), STEP):
+            quantities[row["order_id"]][row["sku"]] = row["quantity"]
+    for order, held in quantities.items():
+        holds[order].quantities = held
+    return holds
+
+
+async def _lock_levels(scope: Scope, wanted: Iterable[tuple[ShopId, Sku]]) -> dict[tuple[ShopId, Sku], Level]:
+    keys = sorted(wanted)
+    if not keys:
+        return {}
+    rows = await scope.connection.fetch(_LOCK_STOCK, scope.tenant_id, [shop for shop, _ in keys], [sku for _, sku in keys])
+    return {(row["shop_id"], row["sku"]): Level(row["shop_id"], row["sku"], row["available"], row["held"], row["consumed"]) for row in rows}
+
+
+async def _save_levels(scope: Scope, levels: Sequence[Level]) -> None:
+    if not levels:
+        return
+    done = await scope.connection.execute(
+        _SAVE_STOCK,
+        scope.tenant_id,
+        [level.shop_id for level in levels],
+        [level.sku for level in levels],
+        [level.available for level in levels],
+        [level.held for level in levels],
+        [level.consumed for level in levels],
+        scope.now,
+    )
+    _all_of(done, len(levels))
+
+
+async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
+    if not holds:
+        return
+    done = await scope.connection.execute(
+        _SAVE_HOLDS,
+        scope.tenant_id,
+        STEP,
+        [hold.order_id for hold in holds],
+        [hold.state.value for hold in holds],
+        [hold.shop_id for hold in holds],
+        [hold.reservation_id for hold in holds],
+        scope.now,
+    )
+    _all_of(done, len(holds))
+    lines = [(hold.order_id, sku, quantity) for hold in holds if hold.taken for sku, quantity in hold.quantities.items()]
+    if lines:
+        orders, skus, quantities = (list(column) for column in zip(*lines, strict=True))
+        await scope.connection.execute(_ADD_LINES, scope.tenant_id, STEP, orders, skus, quantities)
+
+
+def _all_of(done: str, expected: int) -> None:
+    # Row-level security hides a row of another tenant without an error: only the count tells.
+    if done != f"UPDATE {expected}":
+        raise LockedRowMissing(done, expected)
+
+
+async def add_shop(scope: Scope, shop: Shop) -> None:
+    scope.session.add(shop)
+    await scope.session.flush()
+
+
+async def find_shop(scope: Scope, shop_id: UUID) -> Shop | None:
+    found = await scope.session.exec(select(Shop).where(col(Shop.tenant_id) == scope.tenant_id, col(Shop.shop_id) == shop_id))
+    return found.one_or_none()
+
+
+async def list_shops(scope: Scope, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Shop]:
+    """At most `limit` shops, oldest first, those after the given (created_at, shop_id)."""
+    query = select(Shop).where(col(Shop.tenant_id) == scope.tenant_id)
+    if after is not None:
+        query = query.where(tuple_(col(Shop.created_at), col(Shop.shop_id)) > after)
+    return (await scope.session.exec(query.order_by(col(Shop.created_at), col(Shop.shop_id)).limit(limit))).all()
+
+
+async def add_product(scope: Scope, product: Product) -> bool:
+    """False if the SKU is listed already; nothing is changed then."""
+    statement = insert(Product).values(**product.model_dump()).on_conflict_do_nothing(index_elements=["tenant_id", "sku"])
+    done = await scope.session.exec(statement)
+    return done.rowcount == 1
+
+
+async def find_product(scope: Scope, sku: str, *, to_change: bool = False) -> Product | None:
+    """With `to_change` the row is locked: two changes of one SKU make two versions, one after the other."""
+    query = select(Product).where(col(Product.tenant_id) == scope.tenant_id, col(Product.sku) == sku)
+    found = await scope.session.exec(query.with_for_update() if to_change else query)
+    return found.one_or_none()
+
+
+async def list_products(scope: Scope, after: str | None, limit: int) -> Sequence[Product]:
+    """At most `limit` products in the order of their SKUs, those after the given one."""
+    query = select(Product).where(col(Product.tenant_id) == scope.tenant_id)
+    if after is not None:
+        query = query.where(col(Product.sku) > after)
+    return (await scope.session.exec(query.order_by(col(Product.sku)).limit(limit))).all()
+
+
+async def find_stock(scope: Scope, shop_id: UUID, sku: str) -> Stock | None:
+    keys = (col(Stock.tenant_id) == scope.tenant_id, col(Stock.shop_id) == shop_id, col(Stock.sku) == sku)
+    return (await scope.session.exec(select(Stock).where(*keys))).one_or_none()
+
+
+async def stock_to_change(scope: Scope, shop_id: UUID, sku: str) -> Stock:
+    """The row, locked, and put there with nothing in it if this is the first time. Shop and product exist."""
+    empty = insert(Stock).values(tenant_id=scope.tenant_id, shop_id=shop_id, sku=sku, changed_at=scope.now)
+    zeros = {"available": 0, "held": 0, "consumed": 0, "received": 0}
+    await scope.session.exec(empty.values(**zeros).on_conflict_do_nothing(index_elements=["tenant_id", "shop_id", "sku"]))
+    keys = (col(Stock.tenant_id) == scope.tenant_id, col(Stock.shop_id) == shop_id, col(Stock.sku) == sku)
+    return (await scope.session.exec(select(Stock).where(*keys).with_for_update())).one()
+
+
+async def list_stock(scope: Scope, shop_id: UUID, after: str | None, limit: int) -> Sequence[Stock]:
+    """At most `limit` rows of the shop in the order of their SKUs, those after the given one."""
+    query = select(Stock).where(col(Stock.tenant_id) == scope.tenant_id, col(Stock.shop_id) == shop_id)
+    if after is not None:
+        query = query.where(col(Stock.sku) > after)
+    return (await scope.session.exec(query.order_by(col(Stock.sku)).limit(limit))).all()
