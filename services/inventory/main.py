@@ -6,4 +6,8 @@ from infra.service import Service
 from services.inventory.api import router
 from services.inventory.consumers import HANDLES
 
-SERVICE: Final = Service(name="inventory", handles=HANDLES, router=router)
+SERVICE: Final = Service(
+    name="inventory",
+    handles=lambda _settings: HANDLES,
+    router=lambda transaction, _settings: router(transaction),
+)

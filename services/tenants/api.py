@@ -1,0 +1,113 @@
+"""Tenants over HTTP, for the platform's administrators: request -> repository and model -> status. No decisions.
+
+An administrator belongs to no tenant; each request works inside the one tenant that its path names.
+"""
+
+import unicodedata
+from typing import Annotated, Final
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
+
+from contracts.values import Pence, TenantId
+from infra.auth import administrator_with
+from infra.http import Problem
+from infra.transaction import Scope, Transactions
+from services.tenants import repository
+from services.tenants.model import Tenant, TenantStatus, month_of
+
+ORDERS_PER_MONTH_MAX: Final = 1_000_000_000
+
+
+def _without_control_characters(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("holds a control character: use letters, digits, punctuation and spaces")
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_without_control_characters)]
+
+
+class NewTenant(BaseModel):
+    """The limits are per calendar month (UTC), inclusive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    orders_per_month: Annotated[int, Strict(), Field(ge=0, le=ORDERS_PER_MONTH_MAX)]
+    spending_limit_pence: Annotated[Pence, Strict()]
+
+
+class UsageView(BaseModel):
+    """What the orders of the current month hold and have settled."""
+
+    month: str
+    orders_held: int
+    orders_settled: int
+    pence_held: int
+    pence_settled: int
+
+
+class TenantView(BaseModel):
+    id: UUID
+    name: str
+    status: TenantStatus
+    orders_per_month: int
+    spending_limit_pence: int
+    usage: UsageView
+
+
+def router(transaction: Transactions) -> APIRouter:
+    """The routes of tenants, on the given way to its database."""
+    routes = APIRouter(prefix="/v1", tags=["tenants"], dependencies=[Depends(administrator_with("tenants:admin"))])
+
+    @routes.post("/tenants", status_code=201)
+    async def add_tenant(body: NewTenant, response: Response) -> TenantView:
+        async with transaction(TenantId(uuid4())) as scope:
+            tenant = Tenant(tenant_id=scope.tenant_id, **body.model_dump(), created_at=scope.now, changed_at=scope.now)
+            await repository.add_tenant(scope, tenant)
+            view = await _view(scope, tenant)
+        response.headers["Location"] = f"/v1/tenants/{tenant.tenant_id}"
+        return view
+
+    @routes.get("/tenants/{tenant_id}")
+    async def get_tenant(tenant_id: UUID) -> TenantView:
+        async with transaction(TenantId(tenant_id)) as scope:
+            return await _view(scope, await _known_tenant(scope))
+
+    @routes.post("/tenants/{tenant_id}/suspend")
+    async def suspend_tenant(tenant_id: UUID) -> TenantView:
+        return await _set_status(transaction, TenantId(tenant_id), TenantStatus.SUSPENDED)
+
+    @routes.post("/tenants/{tenant_id}/resume")
+    async def resume_tenant(tenant_id: UUID) -> TenantView:
+        return await _set_status(transaction, TenantId(tenant_id), TenantStatus.ACTIVE)
+
+    return routes
+
+
+async def _set_status(transaction: Transactions, tenant_id: TenantId, status: TenantStatus) -> TenantView:
+    async with transaction(tenant_id) as scope:
+        tenant = await _known_tenant(scope, to_change=True)
+        tenant.become(status, scope.now)
+        return await _view(scope, tenant)
+
+
+async def _known_tenant(scope: Scope, *, to_change: bool = False) -> Tenant:
+    tenant = await repository.find_tenant(scope, to_change=to_change)
+    if tenant is None:
+        raise Problem(404, "Unknown tenant", f"there is no tenant {scope.tenant_id}")
+    return tenant
+
+
+async def _view(scope: Scope, tenant: Tenant) -> TenantView:
+    usage = await repository.find_usage(scope, month_of(scope.now))
+    return TenantView(
+        id=tenant.tenant_id,
+        name=tenant.name,
+        status=TenantStatus(tenant.status),
+        orders_per_month=tenant.orders_per_month,
+        spending_limit_pence=tenant.spending_limit_pence,
+        usage=UsageView(**usage.model_dump(exclude={"tenant_id", "changed_at"})),
+    )

@@ -1,0 +1,13 @@
+"""The service as the process that runs it sees it."""
+
+from typing import Final
+
+from infra.service import Service
+from services.tenants.api import router
+from services.tenants.consumers import HANDLES
+
+SERVICE: Final = Service(
+    name="tenants",
+    handles=lambda _settings: HANDLES,
+    router=lambda transaction, _settings: router(transaction),
+)
