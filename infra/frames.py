@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from contracts.catalog import UnknownMessage, class_of
-from contracts.messages import Command, Envelope
+from contracts.messages import Command, Envelope, Message
 from contracts.values import SagaId, TenantId
 
 CONTENT_TYPE: Final = "application/cloudevents-batch+json"
@@ -73,8 +73,12 @@ def read_envelope(item: Mapping[str, Any]) -> Envelope:
 
     Raises pydantic.ValidationError, UnknownMessage, KeyError or TypeError for what is no envelope.
     """
-    data = class_of(item["type"]).received(item["data"])
-    return Envelope.model_validate({**item, "data": data}, extra="ignore")
+    return Envelope.model_validate({**item, "data": read_data(item["type"], item["data"])}, extra="ignore")
+
+
+def read_data(type: str, data: Mapping[str, Any]) -> Message:
+    """The message that travels under this name; raises UnknownMessage or pydantic.ValidationError."""
+    return class_of(type).received(data)
 
 
 def _unreadable(item: Any, error: Exception) -> Unreadable:

@@ -1,0 +1,73 @@
+"""HTTP in: what happened to an order, step by step, in words."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from infra.auth import Caller, caller_with
+from infra.http import Problem, Utc
+from pydantic import BaseModel, Field
+from sqlalchemy import Row, text
+
+from contracts.values import OrderId
+from infra.settings import Settings
+from infra.transaction import Transactions
+from sagas.engine.narrative import sentence
+
+_SAGA: Final = text(
+    "SELECT id, name, state, started_at FROM sagas.saga WHERE tenant_id = :tenant AND subject = :subject ORDER BY started_at, id"
+)
+_EVENTS: Final = text(
+    "SELECT at, kind, step, phase, attempt, detail, trace_id FROM sagas.saga_event"
+    " WHERE tenant_id = :tenant AND saga_id = ANY(:sagas) ORDER BY at, saga_id, number"
+)
+
+
+class TimelineEvent(BaseModel):
+    """One thing that happened."""
+
+    at: Utc
+    step: str | None
+    kind: str = Field(description="STARTED, ASKED, ANSWERED, REFUSED, SILENT, FAULTED, COMPENSATING, COMPLETED, ABANDONED ...")
+    words: str
+    trace_id: str | None
+
+
+class Timeline(BaseModel):
+    """What happened to an order so far, oldest first."""
+
+    order_id: OrderId
+    saga_id: UUID
+    saga: str
+    state: str
+    started_at: Utc
+    events: list[TimelineEvent]
+
+
+def router(transaction: Transactions, settings: Settings) -> APIRouter:  # noqa: ARG001 - every service's router is built alike
+    """The coordinator's routes."""
+    routes = APIRouter(tags=["orders"])
+
+    @routes.get("/v1/orders/{order_id}/timeline", summary="What happened to an order, step by step")
+    async def timeline(order_id: OrderId, caller: Annotated[Caller, Depends(caller_with("orders:read"))]) -> Timeline:
+        """Everything the platform did about the order, in plain words; 404 until its first step."""
+        async with transaction(caller.tenant_id) as scope:
+            sagas = (await scope.session.execute(_SAGA, {"tenant": caller.tenant_id, "subject": str(order_id)})).all()
+            if not sagas:
+                raise Problem(404, "Order not found", f"There is no order {order_id}, or nothing has happened to it yet.")
+            events = await scope.session.execute(_EVENTS, {"tenant": caller.tenant_id, "sagas": [saga.id for saga in sagas]})
+            return Timeline(
+                order_id=order_id,
+                saga_id=sagas[-1].id,
+                saga=sagas[-1].name,
+                state=sagas[-1].state,
+                started_at=sagas[-1].started_at,
+                events=[_told(row) for row in events],
+            )
+
+    return routes
+
+
+def _told(row: Row[Any]) -> TimelineEvent:
+    words = sentence(row.kind, step=row.step, phase=row.phase, attempt=row.attempt, detail=row.detail)
+    return TimelineEvent(at=row.at, step=row.step, kind=row.kind, words=words, trace_id=row.trace_id)

@@ -1,0 +1,106 @@
+"""Load, decide, save, ask: one transaction moves all sagas of a tenant that a batch of messages concerns.
+
+It is a repository to the consumer edge: `load` locks the sagas, each message is a pure move of the machine, `save` writes every
+saga once and puts its commands in the outbox. All answers of a saga in the batch are folded in the order in which they came.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from contracts.catalog import CATALOG
+from contracts.messages import Envelope, Event, Message, Reply
+from contracts.values import SagaId, TenantId
+from infra.handling import Decide, Handles
+from infra.transaction import Scope
+from sagas.engine import instances, machine
+from sagas.engine.definition import Saga
+from sagas.engine.instances import Held
+
+_NAMESPACE: Final = UUID("6f1f5f0e-6f0b-5f43-9c58-5a6a3f0c7a10")
+
+
+class StrayReply(LookupError):
+    """A reply to something that no saga of this tenant has asked: forged, or sent to the wrong tenant. It is parked and alerts."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(f"no saga {envelope.sagaid} of tenant {envelope.tenantid} asked command {envelope.commandid}")
+        self.envelope = envelope
+
+
+def saga_id(saga: str, tenant_id: TenantId, subject: str) -> SagaId:
+    """The id of the saga about this subject: the same however often its first event arrives."""
+    return SagaId(uuid5(_NAMESPACE, f"{tenant_id}:{saga}:{subject}"))
+
+
+@dataclass
+class Group:
+    """The sagas of one tenant that one batch concerns, locked."""
+
+    tenant_id: TenantId
+    now: datetime
+    held: dict[SagaId, Held]
+
+
+class Coordinator:
+    """Runs any number of sagas; knows none of them."""
+
+    def __init__(self, sagas: Iterable[Saga[Any, Any]]) -> None:
+        self.sagas: Mapping[tuple[str, int], Saga[Any, Any]] = {(saga.name, saga.version): saga for saga in sagas}
+        # The newest version of a saga is the one that begins.
+        self._started_by: dict[type[Event], Saga[Any, Any]] = {
+            saga.started_by: saga for _, saga in sorted(self.sagas.items(), key=lambda item: item[0])
+        }
+
+    def handles(self) -> Handles:
+        """The table for the consumer edge: events that start a saga, and every reply there is."""
+        table: dict[type[Message], Decide] = dict.fromkeys(self._started_by, self.start)
+        table |= {message: self.answer for message in CATALOG.values() if issubclass(message, Reply)}
+        return Handles(self, table)
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> Group:
+        """Lock every saga that these messages start or answer."""
+        ids = {self._saga_of(envelope) for envelope in received}
+        held = await instances.lock(scope.connection, scope.tenant_id, sorted(id for id in ids if id), self.sagas)
+        return Group(scope.tenant_id, scope.now, held)
+
+    async def save(self, scope: Scope, state: Group) -> None:
+        """Write what moved and ask what the machine wants asked."""
+        moved = [one for one in state.held.values() if one.entries]
+        await instances.write(scope.connection, scope.tenant_id, moved, scope.now)
+        for one in moved:
+            for ask, traceparent in one.asks:
+                scope.send(
+                    ask.command,
+                    subject=one.subject,
+                    id=ask.command_id,
+                    sagaid=one.instance.id,
+                    expires=ask.expires,
+                    traceparent=traceparent,
+                )
+
+    def start(self, envelope: Envelope, group: Group) -> None:
+        """Begin the saga that this event starts, unless it has begun."""
+        assert isinstance(envelope.data, Event)
+        saga = self._started_by[type(envelope.data)]
+        id = saga_id(saga.name, group.tenant_id, envelope.subject)
+        if id in group.held:
+            return
+        moved = machine.start(saga, id, group.tenant_id, envelope.data, group.now)
+        held = Held(saga, moved.instance, envelope.subject, is_new=True)
+        held.move(moved, envelope.traceparent)
+        group.held[id] = held
+
+    def answer(self, envelope: Envelope, group: Group) -> None:
+        """Move the saga that waits for this reply; raises StrayReply if none does."""
+        assert isinstance(envelope.data, Reply)
+        held = group.held.get(envelope.sagaid) if envelope.sagaid else None
+        if held is None or envelope.commandid is None or held.instance.asking_of(envelope.commandid) is None:
+            raise StrayReply(envelope)
+        held.move(machine.answered(held.saga, held.instance, envelope.commandid, envelope.data, group.now), envelope.traceparent)
+
+    def _saga_of(self, envelope: Envelope) -> SagaId | None:
+        saga = self._started_by.get(type(envelope.data))  # type: ignore[arg-type]
+        return envelope.sagaid if saga is None else saga_id(saga.name, envelope.tenantid, envelope.subject)

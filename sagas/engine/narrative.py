@@ -1,0 +1,37 @@
+"""A saga's history in plain words, for people who never read this code."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sagas.engine.history import Kind
+from sagas.engine.instance import Phase
+
+_WHAT: Final[Mapping[str | None, str]] = {
+    Phase.ASK.value: "{step}",
+    Phase.UNDO.value: "undoing {step}",
+    Phase.ABANDON.value: "telling the customer's side that it is off",
+    None: "the saga",
+}
+_WORDS: Final[Mapping[str, str]] = {
+    Kind.STARTED: "Started.",
+    Kind.ASKED: "Asked for {what}: {detail}.",
+    Kind.ASKED_AGAIN: "No answer yet; asked again for {what}, time {attempt}.",
+    Kind.ANSWERED: "Done: {what} ({detail}).",
+    Kind.REFUSED: "Refused: {what} ({detail}).",
+    Kind.SILENT: "No answer in time: {what}.",
+    Kind.FAULTED: "A fault while doing {what}: {detail}.",
+    Kind.LATE: "An answer came too late for {what} ({detail}); what it did is undone.",
+    Kind.OVERDUE: "The whole took too long.",
+    Kind.PARKED: "Parked: waits until somebody has mended the fault.",
+    Kind.RESUMED: "Resumed.",
+    Kind.COMPENSATING: "Turning back, because of {detail}: everything done so far is undone.",
+    Kind.NEEDS_ATTENTION: "Needs attention: it cannot go on alone.",
+    Kind.COMPLETED: "Completed.",
+    Kind.ABANDONED: "Abandoned, because of {detail}. Nothing is held any more.",
+}
+
+
+def sentence(kind: str, *, step: str | None, phase: str | None, attempt: int | None, detail: str) -> str:
+    """One fact of a history as a sentence; a kind that this release does not know is told as it is."""
+    what = _WHAT.get(phase, "{step}").format(step=step)
+    return _WORDS.get(kind, f"{kind}: {{what}} {{detail}}").format(what=what, detail=detail, attempt=attempt)

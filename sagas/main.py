@@ -1,0 +1,9 @@
+"""The service `sagas` as a process runs it."""
+
+from typing import Final
+
+from infra.service import Service
+from sagas.api import router
+from sagas.consumers import handles, watch_deadlines
+
+SERVICE: Final = Service(name="sagas", handles=handles, router=router, background=watch_deadlines)
