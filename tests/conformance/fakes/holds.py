@@ -1,0 +1,81 @@
+"""The repositories of stock and quota in memory. tests/conformance/test_holds.py proves that they keep the real ones' promise."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+from contracts.inventory import ReleaseStock, ReserveStock
+from contracts.messages import Envelope
+from contracts.orders import OrderCompleted
+from contracts.tenants import ReleaseQuota, ReserveQuota
+from contracts.values import OrderId, ShopId, Sku, TenantId
+from infra.transaction import Scope
+from services.inventory import model as inventory
+from services.tenants import model as tenants
+
+
+@dataclass
+class FakeScope:
+    """As much of a scope as a repository in memory needs."""
+
+    tenant_id: TenantId
+    now: datetime
+
+
+@asynccontextmanager
+async def in_memory(tenant_id: TenantId) -> AsyncIterator[Scope]:
+    """The transaction of a repository in memory."""
+    yield cast(Scope, FakeScope(tenant_id, datetime(2026, 11, 23, 12, tzinfo=UTC)))
+
+
+@dataclass
+class Shelves:
+    """Each tenant's stock levels and holds."""
+
+    levels: dict[TenantId, dict[tuple[ShopId, Sku], inventory.Level]] = field(default_factory=dict)
+    holds: dict[TenantId, dict[OrderId, inventory.Hold]] = field(default_factory=dict)
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> inventory.Shelf:
+        holds = self.holds.setdefault(scope.tenant_id, {})
+        for message in (envelope.data for envelope in received):
+            if isinstance(message, ReserveStock | ReleaseStock):
+                holds.setdefault(message.order_id, inventory.Hold(message.order_id))
+        orders = {message.order_id for message in (envelope.data for envelope in received) if isinstance(message, _OF_STOCK)}
+        loaded = {order: deepcopy(hold) for order, hold in holds.items() if order in orders}
+        return inventory.Shelf(scope.tenant_id, deepcopy(self.levels.get(scope.tenant_id, {})), loaded)
+
+    async def save(self, scope: Scope, state: inventory.Shelf) -> None:
+        self.levels.setdefault(scope.tenant_id, {}).update(state.levels)
+        self.holds.setdefault(scope.tenant_id, {}).update(state.holds)
+
+
+@dataclass
+class Quotas:
+    """Each tenant's limits, months and holds."""
+
+    limits: dict[TenantId, tenants.Limits] = field(default_factory=dict)
+    months: dict[TenantId, dict[tenants.Month, tenants.Usage]] = field(default_factory=dict)
+    holds: dict[TenantId, dict[OrderId, tenants.Hold]] = field(default_factory=dict)
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> tenants.Quota:
+        holds, months = self.holds.setdefault(scope.tenant_id, {}), self.months.setdefault(scope.tenant_id, {})
+        for message in (envelope.data for envelope in received):
+            if isinstance(message, ReserveQuota | ReleaseQuota):
+                holds.setdefault(message.order_id, tenants.Hold(message.order_id))
+            if isinstance(message, ReserveQuota):
+                month = tenants.month_of(message.placed_at)
+                months.setdefault(month, tenants.Usage(month))
+        orders = {message.order_id for message in (envelope.data for envelope in received) if isinstance(message, _OF_QUOTA)}
+        loaded = {order: deepcopy(hold) for order, hold in holds.items() if order in orders}
+        return tenants.Quota(self.limits.get(scope.tenant_id), deepcopy(months), loaded)
+
+    async def save(self, scope: Scope, state: tenants.Quota) -> None:
+        self.months.setdefault(scope.tenant_id, {}).update(state.months)
+        self.holds.setdefault(scope.tenant_id, {}).update(state.holds)
+
+
+_OF_STOCK = (ReserveStock, ReleaseStock, OrderCompleted)
+_OF_QUOTA = (ReserveQuota, ReleaseQuota, OrderCompleted)
