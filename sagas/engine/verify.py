@@ -123,7 +123,7 @@ def _problems_of_looking_back(saga: Saga[Any, Any]) -> Iterator[str]:
             for what, build in (("ask", step.ask), ("undo", step.undo)):
                 for reply in _replies_named_in(build):
                     if known[reply] != 1:
-                        yield f"the {what} of step {step.name} looks at {reply.__name__}, answered by {known[reply]} earlier steps, not by one"
+                        yield f"the {what} of step {step.name} looks at {reply.__name__}: {known[reply]} earlier steps answer it, not one"
         for step in group:
             known.update(_successes_of(step))
 
