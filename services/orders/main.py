@@ -1,0 +1,9 @@
+"""The service as the process that runs it sees it."""
+
+from typing import Final
+
+from infra.service import Service
+from services.orders.api import router
+from services.orders.consumers import HANDLES
+
+SERVICE: Final = Service(name="orders", handles=lambda _: HANDLES, router=router)

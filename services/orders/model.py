@@ -1,0 +1,190 @@
+"""Rows of the schema `orders`, and the aggregates that a group of messages decides on. No session, no clock, no SQL.
+
+DRAFT -> PENDING -> CONFIRMED -> PREPARING -> READY -> COMPLETED
+            |---> REJECTED    the saga could not get everything
+            +---> CANCELLED   the client did not want it any more
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Integer, Text
+from sqlmodel import Field, SQLModel
+
+from contracts.inventory import ProductListed, ShopOpened
+from contracts.values import OrderId, OrderStatus, Rejection, ShopId, Sku
+
+SCHEMA: Final = {"schema": "orders"}
+TIMESTAMP: Final = DateTime(timezone=True)
+
+
+class OrderRow(SQLModel, table=True):
+    """A client's order. `revision` counts its changes; `rejection` is set exactly when it is REJECTED."""
+
+    __tablename__ = "customer_order"
+    __table_args__ = SCHEMA
+
+    tenant_id: UUID = Field(primary_key=True)
+    order_id: UUID = Field(primary_key=True)
+    shop_id: UUID
+    status: str = Field(sa_type=Text)
+    rejection: str | None = Field(default=None, sa_type=Text)
+    total_pence: int = Field(sa_type=BigInteger)
+    vat_pence: int = Field(sa_type=BigInteger)
+    revision: int = Field(default=1, sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=TIMESTAMP)
+    changed_at: datetime = Field(sa_type=TIMESTAMP)
+
+
+class OrderLineRow(SQLModel, table=True):
+    """One SKU of an order with the price it was sold at; `position` keeps the client's order of lines, from 0."""
+
+    __tablename__ = "order_line"
+    __table_args__ = SCHEMA
+
+    tenant_id: UUID = Field(primary_key=True)
+    order_id: UUID = Field(primary_key=True)
+    position: int = Field(sa_type=Integer, primary_key=True)
+    sku: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    quantity: int = Field(sa_type=BigInteger)
+    unit_price_pence: int = Field(sa_type=BigInteger)
+    vat_rate: str = Field(sa_type=Text)
+    total_pence: int = Field(sa_type=BigInteger)
+    vat_pence: int = Field(sa_type=BigInteger)
+
+
+class KnownShop(SQLModel, table=True):
+    """A shop that takes orders, as inventory announced it."""
+
+    __tablename__ = "shop"
+    __table_args__ = SCHEMA
+
+    tenant_id: UUID = Field(primary_key=True)
+    shop_id: UUID = Field(primary_key=True)
+    name: str = Field(sa_type=Text)
+
+
+class KnownProduct(SQLModel, table=True):
+    """A product in the newest version that inventory announced. The price includes VAT; `allergen_mask` has 14 bits."""
+
+    __tablename__ = "product"
+    __table_args__ = SCHEMA
+
+    tenant_id: UUID = Field(primary_key=True)
+    sku: str = Field(sa_type=Text, primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+    name: str = Field(sa_type=Text)
+    price_pence: int = Field(sa_type=BigInteger)
+    vat_rate: str = Field(sa_type=Text)
+    allergen_mask: int = Field(sa_type=Integer)
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """What a request with this Idempotency-Key asked, and the body it was answered with (status 202)."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = SCHEMA
+
+    tenant_id: UUID = Field(primary_key=True)
+    key: str = Field(sa_type=Text, primary_key=True)
+    fingerprint: str = Field(sa_type=Text)
+    order_id: UUID
+    answer: str = Field(sa_type=Text)
+    created_at: datetime = Field(sa_type=TIMESTAMP)
+
+
+class UnknownOrder(LookupError):
+    """The tenant has no such order."""
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"there is no order {order_id}")
+        self.order_id = order_id
+
+
+class IllegalTransition(Exception):
+    """An order cannot become that from where it is."""
+
+    def __init__(self, order_id: UUID, status: OrderStatus, wanted: OrderStatus) -> None:
+        super().__init__(f"order {order_id} is {status} and cannot become {wanted}")
+        self.order_id = order_id
+        self.status = status
+        self.wanted = wanted
+        self.legal = _NEXT[status]
+
+
+_NEXT: Final[Mapping[OrderStatus, tuple[OrderStatus, ...]]] = {
+    OrderStatus.DRAFT: (OrderStatus.PENDING,),
+    OrderStatus.PENDING: (OrderStatus.CONFIRMED, OrderStatus.CANCELLED, OrderStatus.REJECTED),
+    OrderStatus.CONFIRMED: (OrderStatus.PREPARING,),
+    OrderStatus.PREPARING: (OrderStatus.READY,),
+    OrderStatus.READY: (OrderStatus.COMPLETED,),
+    OrderStatus.COMPLETED: (),
+    OrderStatus.CANCELLED: (),
+    OrderStatus.REJECTED: (),
+}
+
+_APPROVED: Final = (OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY, OrderStatus.COMPLETED)
+
+
+@dataclass(slots=True)
+class Order:
+    """Where an order is in its life. `revision` counts its changes from 1."""
+
+    order_id: OrderId
+    status: OrderStatus
+    rejection: Rejection | None = None
+    revision: int = 1
+    changed: bool = False
+
+    @property
+    def is_approved(self) -> bool:
+        """It was confirmed, however far it has come since."""
+        return self.status in _APPROVED
+
+    def become(self, wanted: OrderStatus) -> None:
+        """Raises IllegalTransition for a step that the life of an order does not have."""
+        if wanted not in _NEXT[self.status]:
+            raise IllegalTransition(self.order_id, self.status, wanted)
+        self.status = wanted
+        self.revision += 1
+        self.changed = True
+
+    def reject(self, why: Rejection) -> None:
+        """Raises IllegalTransition unless it is PENDING."""
+        self.become(OrderStatus.REJECTED)
+        self.rejection = why
+
+
+@dataclass(slots=True)
+class OrderBook:
+    """The orders of one tenant that a group of commands is about; each command sees what those before it did."""
+
+    orders: dict[OrderId, Order]
+
+    def find(self, order_id: OrderId) -> Order:
+        """Raises UnknownOrder."""
+        try:
+            return self.orders[order_id]
+        except KeyError:
+            raise UnknownOrder(order_id) from None
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """What inventory told in a group of events: shops, and of each product the newest version among them."""
+
+    shops: dict[ShopId, ShopOpened] = field(default_factory=dict)
+    products: dict[Sku, ProductListed] = field(default_factory=dict)
+
+    def add_shop(self, shop: ShopOpened) -> None:
+        self.shops[shop.shop_id] = shop
+
+    def add_product(self, product: ProductListed) -> None:
+        """Events may arrive in any order: an older version never replaces a newer one."""
+        known = self.products.get(product.sku)
+        if known is None or known.version < product.version:
+            self.products[product.sku] = product

@@ -1,0 +1,213 @@
+"""All SQL of orders: the orders and the catalogue for a group of messages, and orders for the API.
+
+Lock order inside a tenant: orders sorted by id, then products sorted by SKU, each once per group. However many messages a
+group has, it costs one statement to load and at most three to save.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import String, bindparam
+from sqlmodel import col, select, tuple_
+
+from contracts.inventory import ProductListed
+from contracts.messages import Envelope
+from contracts.orders import ApproveOrder, RejectOrder
+from contracts.values import OrderId, OrderStatus, Rejection, ShopId, Sku, TenantId, mask_of
+from infra.transaction import Batch, Scope
+from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, OrderLineRow, OrderRow
+from services.orders.use_cases import PlacedOrder
+
+_LOCK_ORDERS: Final = """
+    SELECT order_id, status, rejection, revision FROM orders.customer_order
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
+    ORDER BY order_id FOR UPDATE"""
+
+_SAVE_ORDERS: Final = """
+    UPDATE orders.customer_order AS saved
+    SET status = given.status, rejection = given.rejection, revision = given.revision, changed_at = $6
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[]) AS given (order_id, status, rejection, revision)
+    WHERE saved.tenant_id = $1 AND saved.order_id = given.order_id"""
+
+_ADD_SHOPS: Final = """
+    INSERT INTO orders.shop (tenant_id, shop_id, name)
+    SELECT $1::uuid, given.shop_id, given.name FROM unnest($2::uuid[], $3::text[]) AS given (shop_id, name)
+    ORDER BY given.shop_id
+    ON CONFLICT (tenant_id, shop_id) DO NOTHING"""
+
+# Sorted, because two workers with the same products in opposite order would deadlock. The version decides, not the order
+# of arrival: with several workers an older version may come last.
+_SAVE_PRODUCTS: Final = """
+    INSERT INTO orders.product AS known (tenant_id, sku, version, name, price_pence, vat_rate, allergen_mask)
+    SELECT $1::uuid, given.* FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::integer[])
+        AS given (sku, version, name, price_pence, vat_rate, allergen_mask)
+    ORDER BY given.sku
+    ON CONFLICT (tenant_id, sku) DO UPDATE
+    SET version = excluded.version, name = excluded.name, price_pence = excluded.price_pence, vat_rate = excluded.vat_rate,
+        allergen_mask = excluded.allergen_mask
+    WHERE known.version < excluded.version"""
+
+_SETTLED: Final = """
+    SELECT order_id, status, rejection, revision FROM orders.customer_order
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND status NOT IN ('DRAFT', 'PENDING')"""
+
+
+class LockedRowMissing(Exception):
+    """A row that this transaction holds locked was not there to be changed: the tenant scope or a statement is wrong."""
+
+    def __init__(self, done: str, expected: int) -> None:
+        super().__init__(f"expected {expected} rows, the database answered {done}")
+        self.done = done
+        self.expected = expected
+
+
+class OrderBookRepository:
+    """Loads the orders that a group of commands is about, locked, and saves those that changed."""
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> OrderBook:
+        messages = [envelope.data for envelope in received]
+        return await lock_orders(scope, {message.order_id for message in messages if isinstance(message, ApproveOrder | RejectOrder)})
+
+    async def save(self, scope: Scope, state: OrderBook) -> None:
+        """Raises LockedRowMissing."""
+        await save_orders(scope, state)
+
+
+class CatalogueRepository:
+    """Keeps the newest of what inventory tells; there is nothing to load, because versions are compared as they are saved."""
+
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> Catalogue:  # noqa: ARG002 - the port's shape
+        return Catalogue()
+
+    async def save(self, scope: Scope, state: Catalogue) -> None:
+        if state.shops:
+            names = [shop.name for shop in state.shops.values()]
+            await scope.connection.execute(_ADD_SHOPS, scope.tenant_id, list(state.shops), names)
+        if state.products:
+            await _save_products(scope, list(state.products.values()))
+
+
+async def lock_orders(scope: Scope, order_ids: Iterable[OrderId]) -> OrderBook:
+    """Those of the orders that the tenant has; nobody else changes them until this transaction ends."""
+    rows = await scope.connection.fetch(_LOCK_ORDERS, scope.tenant_id, sorted(order_ids))
+    return OrderBook({row["order_id"]: _order(row) for row in rows})
+
+
+async def save_orders(scope: Scope, book: OrderBook) -> None:
+    """Write the orders that changed. Raises LockedRowMissing."""
+    changed = [order for order in book.orders.values() if order.changed]
+    if not changed:
+        return
+    done = await scope.connection.execute(
+        _SAVE_ORDERS,
+        scope.tenant_id,
+        [order.order_id for order in changed],
+        [order.status.value for order in changed],
+        [order.rejection.value if order.rejection else None for order in changed],
+        [order.revision for order in changed],
+        scope.now,
+    )
+    # Row-level security hides a row of another tenant without an error: only the count tells.
+    if done != f"UPDATE {len(changed)}":
+        raise LockedRowMissing(done, len(changed))
+
+
+async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> None:
+    await scope.connection.execute(
+        _SAVE_PRODUCTS,
+        scope.tenant_id,
+        [product.sku for product in products],
+        [product.version for product in products],
+        [product.name for product in products],
+        [product.price_pence for product in products],
+        [product.vat_rate.value for product in products],
+        [mask_of(product.allergens) for product in products],
+    )
+
+
+async def knows_shop(scope: Scope, shop_id: ShopId) -> bool:
+    keys = (col(KnownShop.tenant_id) == scope.tenant_id, col(KnownShop.shop_id) == shop_id)
+    return (await scope.session.exec(select(KnownShop.shop_id).where(*keys))).one_or_none() is not None
+
+
+async def find_products(scope: Scope, skus: Iterable[Sku]) -> dict[Sku, KnownProduct]:
+    """Those of the products that are known, by SKU."""
+    keys = (col(KnownProduct.tenant_id) == scope.tenant_id, col(KnownProduct.sku).in_(sorted(set(skus))))
+    return {product.sku: product for product in await scope.session.exec(select(KnownProduct).where(*keys))}
+
+
+async def add_order(scope: Scope, order: PlacedOrder) -> None:
+    """Insert the PENDING order and its lines."""
+    scope.session.add(
+        OrderRow(
+            tenant_id=scope.tenant_id,
+            order_id=order.order_id,
+            shop_id=order.shop_id,
+            status=OrderStatus.PENDING.value,
+            total_pence=order.total_pence,
+            vat_pence=order.vat_pence,
+            created_at=scope.now,
+            changed_at=scope.now,
+        )
+    )
+    # The lines refer to the order: it has to be there first.
+    await scope.session.flush()
+    scope.session.add_all(
+        OrderLineRow(
+            tenant_id=scope.tenant_id,
+            order_id=order.order_id,
+            position=position,
+            sku=line.sku,
+            name=line.name,
+            quantity=line.quantity,
+            unit_price_pence=line.unit_price_pence,
+            vat_rate=line.vat_rate.value,
+            total_pence=line.total_pence,
+            vat_pence=line.vat_pence,
+        )
+        for position, line in enumerate(order.lines)
+    )
+    await scope.session.flush()
+
+
+async def find_order(scope: Scope, order_id: UUID) -> OrderRow | None:
+    keys = (col(OrderRow.tenant_id) == scope.tenant_id, col(OrderRow.order_id) == order_id)
+    return (await scope.session.exec(select(OrderRow).where(*keys))).one_or_none()
+
+
+async def list_orders(scope: Scope, status: OrderStatus | None, before: tuple[datetime, UUID] | None, limit: int) -> Sequence[OrderRow]:
+    """At most `limit` orders, newest first, those before the given (created_at, order_id)."""
+    query = select(OrderRow).where(col(OrderRow.tenant_id) == scope.tenant_id)
+    if status is not None:
+        # Written out, not a parameter: only so can the partial index on PENDING be used by a cached plan.
+        query = query.where(col(OrderRow.status) == bindparam("status", status.value, String(), literal_execute=True))
+    if before is not None:
+        query = query.where(tuple_(col(OrderRow.created_at), col(OrderRow.order_id)) < before)
+    newest = query.order_by(col(OrderRow.created_at).desc(), col(OrderRow.order_id).desc())
+    return (await scope.session.exec(newest.limit(limit))).all()
+
+
+async def lines_of(scope: Scope, order_ids: Sequence[UUID]) -> dict[UUID, list[OrderLineRow]]:
+    """The lines of each of the orders, in their order."""
+    keys = (col(OrderLineRow.tenant_id) == scope.tenant_id, col(OrderLineRow.order_id).in_(order_ids))
+    found: dict[UUID, list[OrderLineRow]] = {order_id: [] for order_id in order_ids}
+    for line in await scope.session.exec(select(OrderLineRow).where(*keys).order_by(col(OrderLineRow.position))):
+        found[line.order_id].append(line)
+    return found
+
+
+async def settled_orders(batch: Batch, watched: Mapping[TenantId, Sequence[OrderId]]) -> dict[tuple[TenantId, OrderId], Order]:
+    """Those of the watched orders whose saga has ended; one statement per tenant, no lock."""
+    settled: dict[tuple[TenantId, OrderId], Order] = {}
+    for tenant_id, order_ids in sorted(watched.items()):
+        async with batch.scope(tenant_id) as scope:
+            rows = await scope.connection.fetch(_SETTLED, tenant_id, order_ids)
+        settled |= {(tenant_id, row["order_id"]): _order(row) for row in rows}
+    return settled
+
+
+def _order(row: Mapping[str, Any]) -> Order:
+    rejection = row["rejection"]
+    return Order(row["order_id"], OrderStatus(row["status"]), None if rejection is None else Rejection(rejection), row["revision"])
