@@ -14,15 +14,21 @@ from alembic import command, context
 from alembic.config import Config
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.database import asyncpg_url, role_password
+from infra.errors import Misconfigured
 from infra.schema import ROLES
 
 
 def migrate(service: str, package: str, url: str, secret: SecretStr, say: Callable[[str], None]) -> None:
     """Upgrade the schema `service`, whose migrations lie in `package`, to its newest revision. Safe to run again."""
-    asyncio.run(_migrate(service, package, url, secret))
+    try:
+        asyncio.run(_migrate(service, package, url, secret))
+    except (OSError, DBAPIError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise Misconfigured(f"schema {service} cannot be migrated: {reason}. Does OAAS_POSTGRES_URL name an administrator?") from error
     say(f"schema {service} is up to date")
 
 

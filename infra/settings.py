@@ -4,8 +4,9 @@
 `OAAS_<SERVICE>_ROLE_SECRET` instead of the common ones.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -78,3 +79,22 @@ def postgres_of(settings: Settings, service: str) -> tuple[str, SecretStr]:
     """URL and role secret of the server that holds the service's schema."""
     own = _OwnServer(_env_prefix=f"OAAS_{service.upper()}_")
     return own.postgres_url or settings.postgres_url, own.role_secret if own.role_secret.get_secret_value() else settings.role_secret
+
+
+def describe(settings: Settings) -> list[dict[str, Any]]:
+    """Every setting with its variable, value, default and meaning; secrets are masked, passwords in URLs too."""
+    return [
+        {
+            "variable": f"OAAS_{name.upper()}",
+            "value": _shown(getattr(settings, name)),
+            "default": _shown(field.default),
+            "description": field.description or "",
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(value: object) -> str | int | float:
+    if isinstance(value, int | float):
+        return value
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", "" if value is None else str(value))
