@@ -26,6 +26,7 @@ STEP: Final = "reserve-stock"
 _ADD_HOLDS: Final = """
     INSERT INTO inventory.stock_hold (tenant_id, order_id, step, state, created_at, changed_at)
     SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
+    ORDER BY asked.order_id
     ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
 
 _LOCK_HOLDS: Final = """

@@ -24,6 +24,7 @@ STEP: Final = "reserve-quota"
 _ADD_HOLDS: Final = """
     INSERT INTO tenants.quota_hold (tenant_id, order_id, step, state, created_at, changed_at)
     SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
+    ORDER BY asked.order_id
     ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
 
 _LOCK_HOLDS: Final = """
@@ -36,6 +37,7 @@ _LIMITS: Final = "SELECT orders_per_month, spending_limit_pence FROM tenants.ten
 _ADD_MONTHS: Final = """
     INSERT INTO tenants.quota (tenant_id, month, orders_held, orders_settled, pence_held, pence_settled, changed_at)
     SELECT $1::uuid, asked.month, 0, 0, 0, 0, $3::timestamptz FROM unnest($2::text[]) AS asked (month)
+    ORDER BY asked.month
     ON CONFLICT (tenant_id, month) DO NOTHING"""
 
 _LOCK_MONTHS: Final = """

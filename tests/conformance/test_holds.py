@@ -10,7 +10,7 @@ from contracts.values import OrderId, TenantId
 from infra.settings import Settings
 from services.inventory.model import IllegalHold as IllegalStockHold
 from services.tenants.model import IllegalHold as IllegalQuotaHold
-from tests.conformance.participants import (
+from tests.conformance.places import (
     Participant,
     QuotaInMemory,
     QuotaOf,

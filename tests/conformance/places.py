@@ -49,12 +49,16 @@ class Tally(NamedTuple):
 class Participant(Protocol):
     """What the suite needs of a participant in a saga."""
 
-    granted: type[Reply]
-    refused: type[Reply]
-    handles: Handles
-    enter: Enter
+    @property
+    def granted(self) -> type[Reply]: ...
+    @property
+    def refused(self) -> type[Reply]: ...
+    @property
+    def handles(self) -> Handles: ...
+    @property
+    def enter(self) -> Enter: ...
 
-    def ask(self, tenant_id: TenantId, order_id: OrderId) -> Message: ...
+    def ask(self, tenant_id: TenantId, order_id: OrderId, /) -> Message: ...
     def undo(self, order_id: OrderId) -> Message: ...
     async def stage(self, tenant_id: TenantId, places: int) -> None: ...
     async def tally(self, tenant_id: TenantId) -> Tally: ...
@@ -104,7 +108,7 @@ class StockOf:
     granted: type[Reply] = StockReserved
     refused: type[Reply] = OutOfStock
 
-    def ask(self, tenant_id: TenantId, order_id: OrderId) -> Message:
+    def ask(self, tenant_id: TenantId, order_id: OrderId, /) -> Message:
         return ReserveStock(order_id=order_id, shop_id=shop_of(tenant_id), lines=(OrderLine(sku=SKU, quantity=1),))
 
     def undo(self, order_id: OrderId) -> Message:
@@ -146,7 +150,7 @@ class QuotaOf:
     granted: type[Reply] = QuotaReserved
     refused: type[Reply] = QuotaExceeded
 
-    def ask(self, tenant_id: TenantId, order_id: OrderId) -> Message:
+    def ask(self, _tenant_id: TenantId, order_id: OrderId, /) -> Message:
         return ReserveQuota(order_id=order_id, amount=AMOUNT, placed_at=PLACED_AT)
 
     def undo(self, order_id: OrderId) -> Message:
