@@ -59,6 +59,7 @@ def problems(saga: Saga[Any, Any]) -> Iterator[str]:
             yield f"step {step.name} comes before the pivot and has no undo"
         else:
             yield from _problems_of_undoing(f"the undo of step {step.name}", step.undo)
+        yield from _problems_of_being_overtaken(step)
     for step in (*before, saga.pivot):
         yield from _problems_of_asking(step)
     if saga.pivot.undo is not None:
@@ -113,6 +114,16 @@ def _problems_of_undoing(what: str, build: Build) -> Iterator[str]:
         return
     for refusal in refusals:
         yield f"{what} can be refused with {refusal.__name__}; going back must always succeed"
+
+
+def _problems_of_being_overtaken(step: Step[Any, Any]) -> Iterator[str]:
+    """An undo may arrive before its ask: then the ask must be refused, or its effect would stay for ever."""
+    try:
+        refusals = command_of(step.ask).refusals()
+    except (UnclearCommand, TypeError):
+        return  # told by _problems_of_asking
+    if not refusals:
+        yield f"step {step.name} declares no refusal, so it cannot say no when its undo has overtaken it"
 
 
 def _problems_of_looking_back(saga: Saga[Any, Any]) -> Iterator[str]:
