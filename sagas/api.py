@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from infra.auth import Caller, caller_with
-from infra.http import Problem, Utc
+from infra.http import Problem, Timestamp
 from pydantic import BaseModel, Field
 from sqlalchemy import Row, text
 
@@ -26,7 +26,7 @@ _EVENTS: Final = text(
 class TimelineEvent(BaseModel):
     """One thing that happened."""
 
-    at: Utc
+    at: Timestamp
     step: str | None
     kind: str = Field(description="STARTED, ASKED, ANSWERED, REFUSED, SILENT, FAULTED, COMPENSATING, COMPLETED, ABANDONED ...")
     words: str
@@ -40,7 +40,7 @@ class Timeline(BaseModel):
     saga_id: UUID
     saga: str
     state: str
-    started_at: Utc
+    started_at: Timestamp
     events: list[TimelineEvent]
 
 

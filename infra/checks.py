@@ -1,0 +1,135 @@
+"""`oaas check`: looks at settings and servers, and for each thing that is wrong names the one command that mends it. Changes nothing."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import asyncpg
+from aio_pika.exceptions import AMQPError
+from rich.console import Console
+
+from infra import topology
+from infra.broker import close, open_broker
+from infra.database import role_url
+from infra.errors import Misconfigured
+from infra.schema import ROLES
+from infra.services import MODULES
+from infra.settings import Settings
+
+_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `mend` is the command that puts it right; empty when it is."""
+
+    check: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def show(self, console: Console) -> None:
+        sign = "[green]ok     [/]" if self.ok else "[red]missing[/]"
+        console.print(f"{sign} {self.check:<10} {self.detail}" + (f"  →  [bold]{self.mend}[/]" if self.mend else ""), highlight=False)
+
+
+async def check(names: Sequence[str], settings: Settings) -> list[Finding]:
+    """Run these checks, or all; raises LookupError for a name that is none."""
+    for name in names:
+        if name not in _CHECKS:
+            raise LookupError(f"there is no check {name!r}; there are {', '.join(_CHECKS)}")
+    return [finding for name in names or _CHECKS async for finding in _CHECKS[name](settings)]
+
+
+async def _settings(settings: Settings) -> AsyncIterator[Finding]:
+    for name in ("postgres_url", "rabbitmq_url", "rabbitmq_management_url", "role_secret", "jwks"):
+        value = getattr(settings, name)
+        is_set = bool(value.get_secret_value() if hasattr(value, "get_secret_value") else value)
+        variable = f"OAAS_{name.upper()}"
+        yield Finding(
+            "settings", is_set, f"{variable} is {'set' if is_set else 'not set'}", "" if is_set else f"export {variable}=... or oaas up"
+        )
+
+
+async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+    for service in MODULES:
+        for role in ROLES:
+            problem = await _cannot_log_in(settings, service, role)
+            detail = f"role {service}_{role} can log in" if problem is None else f"role {service}_{role} cannot log in: {problem}"
+            yield Finding("postgres", problem is None, detail, "" if problem is None else "oaas migrate")
+
+
+async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
+    for service in MODULES:
+        try:
+            tables = await _fetch(settings, service, "SELECT count(*) FROM pg_tables WHERE schemaname = $1", service)
+        except (OSError, TimeoutError, asyncpg.PostgresError, Misconfigured) as error:
+            yield Finding("schemas", False, f"schema {service} cannot be looked at: {error}", "oaas check postgres")
+            continue
+        bare = await _fetch(settings, service, _UNPROTECTED, service)
+        if not tables:
+            yield Finding("schemas", False, f"schema {service} has no tables", "oaas migrate")
+        else:
+            detail = f"schema {service}: {tables} tables, " + (
+                f"{bare} without forced row-level security" if bare else "all under row-level security"
+            )
+            yield Finding("schemas", not bare, detail, "oaas migrate" if bare else "")
+
+
+async def _rabbitmq(settings: Settings) -> AsyncIterator[Finding]:
+    broker = open_broker(settings)
+    try:
+        await broker.connect()
+    except (OSError, TimeoutError, AMQPError) as error:
+        yield Finding("rabbitmq", False, f"RabbitMQ does not answer: {error}", "oaas up")
+    else:
+        yield Finding("rabbitmq", True, "RabbitMQ answers")
+    finally:
+        await close(broker)
+
+
+async def _policies(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        problems = await topology.missing_policies(settings)
+    except Misconfigured as error:
+        yield Finding("policies", False, str(error), "oaas check settings")
+        return
+    for problem in problems:
+        yield Finding("policies", False, problem, "oaas migrate")
+    if not problems:
+        yield Finding("policies", True, "every work queue has its policy")
+
+
+async def _cannot_log_in(settings: Settings, service: str, role: str) -> str | None:
+    url = role_url(settings, service, role).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        connection = await asyncpg.connect(url, timeout=_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        return str(error) or type(error).__name__
+    await connection.close()
+    return None
+
+
+async def _fetch(settings: Settings, service: str, query: str, *arguments: object) -> int:
+    url = role_url(settings, service, "app").set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(url, timeout=_TIMEOUT_S)
+    try:
+        return int(await connection.fetchval(query, *arguments))
+    finally:
+        await connection.close()
+
+
+_UNPROTECTED: Final = """
+    SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = $1 AND relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)"""
+
+_CHECKS: Final[Mapping[str, Callable[[Settings], AsyncIterator[Finding]]]] = {
+    "settings": _settings,
+    "postgres": _postgres,
+    "schemas": _schemas,
+    "rabbitmq": _rabbitmq,
+    "policies": _policies,
+}

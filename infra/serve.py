@@ -1,0 +1,72 @@
+"""An HTTP process: the routes of one or several services, each with its own pools, around one publishing connection."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
+
+import uvicorn
+from faststream.rabbit import RabbitBroker
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+from infra import clock, topology
+from infra.broker import close, connect, open_broker
+from infra.health import Check
+from infra.http import create_app
+from infra.runtime import Runtime, open_runtime
+from infra.service import Service
+from infra.settings import Settings
+from infra.tokens import Verifier
+
+_PATIENCE_S: Final = 60.0
+_BACKLOG: Final = 512
+
+
+async def serve(services: Sequence[Service], settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; open requests are answered and what was committed is published before it ends."""
+    async with AsyncExitStack() as stack:
+        publisher = open_broker(settings)
+        stack.push_async_callback(close, publisher)
+        await connect(publisher, settings, patience_s=_PATIENCE_S)
+        await topology.declare(publisher)
+        await topology.refuse_a_mismatch(settings)
+        runtimes = {one.name: await stack.enter_async_context(open_runtime(one.name, publisher, settings)) for one in services}
+        app = create_app(
+            "oaas",
+            {one.name: one.router(runtimes[one.name].transaction, settings) for one in services},
+            verifier=Verifier(settings.jwks, settings.issuer, settings.audience),
+            checks=[_broker(publisher), *(check for name, runtime in runtimes.items() for check in _database(name, runtime, settings))],
+            body_bytes_max=settings.body_bytes_max,
+        )
+        FastAPIInstrumentor.instrument_app(app, excluded_urls="health/.*,metrics")
+        config = uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=int(settings.drain_s),
+        )
+        await uvicorn.Server(config).serve()
+
+
+def _broker(publisher: RabbitBroker) -> Check:
+    async def run() -> str | None:
+        return None if await publisher.ping(timeout=1.0) else "RabbitMQ does not answer"
+
+    return Check("broker", run)
+
+
+def _database(name: str, runtime: Runtime, settings: Settings) -> list[Check]:
+    async def database() -> str | None:
+        async with runtime.transaction.batch():
+            return None
+
+    async def outbox_age() -> str | None:
+        oldest = await runtime.overdue.oldest()
+        if oldest is None or clock.now() - oldest < timedelta(seconds=settings.outbox_age_max_s):
+            return None
+        return f"the oldest unsent message is from {oldest.isoformat(timespec='seconds')}"
+
+    return [Check(f"{name} database", database), Check(f"{name} outbox", outbox_age)]
