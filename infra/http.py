@@ -1,0 +1,73 @@
+"""The application that serves one service's router or all of them: problems, body limits, health, metrics, OpenAPI.
+
+Routers bring their whole paths (`/v1/orders`) and their dependencies (infra/auth.py). Routes raise `Problem`; whatever else leaves
+them becomes a problem+json in infra/mishaps.py.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import REGISTRY, CollectorRegistry
+from pydantic import AfterValidator, AwareDatetime
+
+from infra.auth import Verifier
+from infra.bodies import Gate
+from infra.cursors import decode_cursor, encode_cursor
+from infra.health import Check, health_router
+from infra.mishaps import register
+from infra.problems import PROBLEM_RESPONSES, FieldError, Problem, ProblemDocument
+
+__all__ = ["Check", "FieldError", "Problem", "Timestamp", "create_app", "decode_cursor", "encode_cursor"]
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+"""A time in a request or response: ISO 8601 with its zone required, written as UTC with a Z."""
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    title: str,
+    routers: Mapping[str, APIRouter],
+    *,
+    verifier: Verifier,
+    checks: Sequence[Check] = (),
+    body_bytes_max: int = 1_048_576,
+    registry: CollectorRegistry = REGISTRY,
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    """The application of these services, `routers` by service name. `lifespan` opens and closes what the routers need."""
+    app = _Application(title=title, version="1", lifespan=lifespan or _nothing_to_open, redoc_url=None)
+    app.state.verifier = verifier
+    register(app)
+    app.include_router(health_router(checks, registry))
+    for name, router in routers.items():
+        app.include_router(router, tags=[name], responses=PROBLEM_RESPONSES)
+    app.add_middleware(Gate, body_bytes_max=body_bytes_max)
+    return app
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """As FastAPI writes it, with the one body that all problems have."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        return super().openapi()
+
+
+@asynccontextmanager
+async def _nothing_to_open(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+def utc(at: datetime) -> str:
+    """The time as ISO 8601 UTC with a Z, for bodies that no model writes."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
