@@ -183,7 +183,7 @@ async def add_product(scope: Scope, product: Product) -> bool:
 async def find_product(scope: Scope, sku: str, *, to_change: bool = False) -> Product | None:
     """With `to_change` the row is locked: two changes of one SKU make two versions, one after the other."""
     query = select(Product).where(col(Product.tenant_id) == scope.tenant_id, col(Product.sku) == sku)
-    found = await scope.session.exec(query.with_for_update() if to_change else query)
+    found = await scope.session.exec(query.with_for_update(key_share=True) if to_change else query)
     return found.one_or_none()
 
 
@@ -206,7 +206,7 @@ async def stock_to_change(scope: Scope, shop_id: UUID, sku: str) -> Stock:
     zeros = {"available": 0, "held": 0, "consumed": 0, "received": 0}
     await scope.session.exec(empty.values(**zeros).on_conflict_do_nothing(index_elements=["tenant_id", "shop_id", "sku"]))
     keys = (col(Stock.tenant_id) == scope.tenant_id, col(Stock.shop_id) == shop_id, col(Stock.sku) == sku)
-    return (await scope.session.exec(select(Stock).where(*keys).with_for_update())).one()
+    return (await scope.session.exec(select(Stock).where(*keys).with_for_update(key_share=True))).one()
 
 
 async def list_stock(scope: Scope, shop_id: UUID, after: str | None, limit: int) -> Sequence[Stock]:

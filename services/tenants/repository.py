@@ -156,7 +156,7 @@ async def add_tenant(scope: Scope, tenant: Tenant) -> None:
 async def find_tenant(scope: Scope, *, to_change: bool = False) -> Tenant | None:
     """The tenant whose scope this is; with `to_change` its row is locked."""
     query = select(Tenant).where(col(Tenant.tenant_id) == scope.tenant_id)
-    found = await scope.session.exec(query.with_for_update() if to_change else query)
+    found = await scope.session.exec(query.with_for_update(key_share=True) if to_change else query)
     return found.one_or_none()
 
 

@@ -1,0 +1,120 @@
+"""Two workers about the same orders, on PostgreSQL: the second one waits for the first one's locks and sees what it did."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from contracts.messages import Message
+from contracts.values import OrderId, TenantId
+from infra.settings import Settings
+from infra.transaction import Scope
+from tests.conformance.places import Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
+
+PLACES = 1000
+WAIT_S = 10.0
+
+_SOMEBODY_WAITS_FOR_US = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+
+
+@pytest.fixture(params=["stock", "quota"])
+def kind(request: pytest.FixtureRequest) -> tuple[str, Settings]:
+    return request.param, request.getfixturevalue("servers").settings
+
+
+@pytest.fixture
+async def participant(kind: tuple[str, Settings]) -> AsyncIterator[Participant]:
+    name, settings = kind
+    async with opened(settings, "inventory" if name == "stock" else "tenants") as transaction:
+        yield StockOf(transaction) if name == "stock" else QuotaOf(transaction)
+
+
+@pytest.fixture
+async def tenant_id(participant: Participant) -> TenantId:
+    tenant_id = TenantId(uuid4())
+    await participant.stage(tenant_id, PLACES)
+    return tenant_id
+
+
+async def somebody_waits_for(scope: Scope) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not await scope.connection.fetchval(_SOMEBODY_WAITS_FOR_US):  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_an_undo_waits_for_the_ask_it_meets_and_gives_its_place_back(participant: Participant, tenant_id: TenantId) -> None:
+    order = OrderId(uuid4())
+    async with participant.enter(tenant_id) as scope:
+        await decide(scope, participant.handles, [envelope(tenant_id, participant.ask(tenant_id, order))])
+        undo = asyncio.create_task(answers(participant, tenant_id, [participant.undo(order)]))
+        await somebody_waits_for(scope)
+    await undo
+    assert await participant.tally(tenant_id) == Tally(PLACES, 0, 0)
+
+
+async def test_an_ask_waits_for_the_undo_it_meets_and_is_refused(participant: Participant, tenant_id: TenantId) -> None:
+    order = OrderId(uuid4())
+    async with participant.enter(tenant_id) as scope:
+        await decide(scope, participant.handles, [envelope(tenant_id, participant.undo(order))])
+        ask = asyncio.create_task(answers(participant, tenant_id, [participant.ask(tenant_id, order)]))
+        await somebody_waits_for(scope)
+    [reply] = await ask
+    assert isinstance(reply, participant.refused)
+    assert await participant.tally(tenant_id) == Tally(PLACES, 0, 0)
+
+
+async def test_asks_of_different_orders_wait_for_each_other_and_take_a_place_each(participant: Participant, tenant_id: TenantId) -> None:
+    first, second = OrderId(uuid4()), OrderId(uuid4())
+    await answers(participant, tenant_id, [participant.ask(tenant_id, OrderId(uuid4()))])
+    async with participant.enter(tenant_id) as scope:
+        await decide(scope, participant.handles, [envelope(tenant_id, participant.ask(tenant_id, first))])
+        ask = asyncio.create_task(answers(participant, tenant_id, [participant.ask(tenant_id, second)]))
+        await somebody_waits_for(scope)
+    [reply] = await ask
+    assert isinstance(reply, participant.granted)
+    assert await participant.tally(tenant_id) == Tally(PLACES - 3, 3, 0)
+
+
+async def test_workers_with_the_same_orders_in_opposite_order_do_not_deadlock(participant: Participant, tenant_id: TenantId) -> None:
+    orders = [OrderId(uuid4()) for _ in range(40)]
+    asks = [participant.ask(tenant_id, order) for order in orders]
+    groups = [asks, asks[::-1], [participant.undo(order) for order in orders[::-2]], [*asks[20:], *asks[:20]]]
+    await asyncio.gather(*(answers(participant, tenant_id, group) for group in groups))
+    # Every second order was undone, before or after its asks: none of those may be left held.
+    assert await participant.tally(tenant_id) == Tally(PLACES - 20, 20, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_random_groups_of_four_workers_end_as_their_last_words_say(participant: Participant, tenant_id: TenantId, seed: int) -> None:
+    chance = random.Random(seed)
+    orders = [OrderId(uuid4()) for _ in range(30)]
+    undone, kept = orders[:10], orders[10:]
+    words = [participant.ask(tenant_id, order) for order in orders for _ in range(3)] + [participant.undo(order) for order in undone * 2]
+    chance.shuffle(words)
+    groups = [words[start : start + 10] for start in range(0, len(words), 10)]
+    workers = [groups[worker::4] for worker in range(4)]
+
+    async def work(share: list[list[Message]]) -> None:
+        for group in share:
+            await answers(participant, tenant_id, group)
+
+    await asyncio.gather(*(work(share) for share in workers))
+    assert await participant.tally(tenant_id) == Tally(PLACES - len(kept), len(kept), 0)
+    await answers(participant, tenant_id, [completed(order) for order in kept[:5]])
+    assert await participant.tally(tenant_id) == Tally(PLACES - len(kept), len(kept) - 5, 5)
+
+
+async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant: Participant, tenant_id: TenantId) -> None:
+    async def statements(places: int) -> int:
+        said: list[str] = []
+        asks = [envelope(tenant_id, participant.ask(tenant_id, OrderId(uuid4()))) for _ in range(places)]
+        async with participant.enter(tenant_id) as scope:
+            with scope.connection.query_logger(lambda query: said.append(query.query)):
+                await decide(scope, participant.handles, asks)
+        return len(said)
+
+    # A connection's first statements also look up the array types.
+    await statements(2)
+    assert await statements(1) == await statements(100) <= 7
