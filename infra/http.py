@@ -6,7 +6,7 @@ them becomes a problem+json in infra/mishaps.py.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI
@@ -44,7 +44,7 @@ def create_app(
     register(app)
     app.include_router(health_router(checks, registry))
     for name, router in routers.items():
-        app.include_router(router, tags=[name], responses=PROBLEM_RESPONSES)
+        app.include_router(router, tags=None if router.tags else [name], responses=PROBLEM_RESPONSES)
     app.add_middleware(Gate, body_bytes_max=body_bytes_max)
     return app
 
@@ -66,8 +66,3 @@ class _Application(FastAPI):
 @asynccontextmanager
 async def _nothing_to_open(_: FastAPI) -> AsyncIterator[None]:
     yield
-
-
-def utc(at: datetime) -> str:
-    """The time as ISO 8601 UTC with a Z, for bodies that no model writes."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

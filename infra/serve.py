@@ -16,7 +16,7 @@ from infra.http import create_app
 from infra.runtime import Runtime, open_runtime
 from infra.service import Service
 from infra.settings import Settings
-from infra.tokens import Verifier
+from infra.verifier import Verifier
 
 _PATIENCE_S: Final = 60.0
 _BACKLOG: Final = 512

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,18 +13,38 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from infra.auth import SCOPES
+from infra.clock import now
+from infra.errors import Misconfigured
+from infra.settings import Settings
 
 _ALGORITHM: Final = "ES256"
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LIFETIME: Final = re.compile(r"(?P<number>[0-9]{1,7})(?P<unit>[smhd])")
+LIFETIME_MAX: Final = timedelta(days=365)
 _PRIVATE: Final = "private.json"
 _PUBLIC: Final = "jwks.json"
 
 
-class UnknownScope(ValueError):
+class UnknownScope(LookupError):
     """A scope that no route asks for."""
 
     def __init__(self, unknown: Sequence[str]) -> None:
         super().__init__(f"unknown scope {', '.join(unknown)}: the scopes are {' '.join(SCOPES)}")
         self.unknown = tuple(unknown)
+
+
+def token(settings: Settings, *, tenant: str | None, scope: str, ttl: str) -> dict[str, Any]:
+    """What `oaas token` prints: the token, until when it is valid, for whom and for what.
+
+    `tenant` is a UUID, `scope` space-separated, `ttl` a number of s, m, h or d; raises Misconfigured or UnknownScope.
+    """
+    at = now()
+    tenant_id, lifetime, scopes = _uuid(tenant), _lifetime(ttl), scope.split()
+    issued = issue(
+        settings.home, at, tenant_id=tenant_id, scopes=scopes, lifetime=lifetime, issuer=settings.issuer, audience=settings.audience
+    )
+    expires_at = (at + lifetime).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"token": issued, "tenant": tenant, "scope": " ".join(scopes), "expires_at": expires_at}
 
 
 def ensure_development_key(home: Path) -> Path:
@@ -74,6 +95,21 @@ def issue(
     if tenant_id is not None:
         claims["tenant_id"] = str(tenant_id)
     return jwt.encode({"alg": _ALGORITHM, "kid": key.kid}, claims, key, [_ALGORITHM])
+
+
+def _uuid(tenant: str | None) -> UUID | None:
+    try:
+        return UUID(tenant) if tenant is not None else None
+    except ValueError:
+        raise Misconfigured(f"{tenant!r} is no tenant id: a UUID, as POST /v1/tenants answers it") from None
+
+
+def _lifetime(ttl: str) -> timedelta:
+    found = _LIFETIME.fullmatch(ttl)
+    lifetime = timedelta(**{_UNITS[found["unit"]]: int(found["number"])}) if found else timedelta()
+    if not timedelta() < lifetime <= LIFETIME_MAX:
+        raise Misconfigured(f"{ttl!r} is no lifetime: write 30s, 15m, 1h or 7d, at most {LIFETIME_MAX.days}d")
+    return lifetime
 
 
 def _private_key(path: Path) -> ECKey:

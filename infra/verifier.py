@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
+import httpx
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, InvalidClaimError, InvalidKeyIdError, JoseError, MissingClaimError
 from joserfc.jwk import KeySet
@@ -44,8 +45,17 @@ class Claims:
 class Verifier:
     """Verifies tokens against the issuer's keys and remembers the verified ones until they expire or the keys change."""
 
-    def __init__(self, keys: Keys, *, issuer: str, audience: str, verified_max: int = VERIFIED_MAX) -> None:
-        self._keys = keys
+    def __init__(
+        self,
+        jwks: str,
+        issuer: str,
+        audience: str,
+        *,
+        verified_max: int = VERIFIED_MAX,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`jwks` is a file, inline JSON or an http(s) URL, which is fetched through `transport`. Raises Misconfigured if it is empty."""
+        self._keys = Keys(jwks, transport)
         self._issuer = issuer
         self._audience = audience
         self._verified_max = verified_max
