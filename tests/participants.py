@@ -16,6 +16,7 @@ from contracts.messages import Command, Event, Message, Refusal, Reply, StepFaul
 from sagas.engine import instance as instances
 from sagas.engine import machine
 from sagas.engine.definition import Saga
+from sagas.engine.history import Entry
 from sagas.engine.instance import Instance, Phase, State
 from sagas.engine.machine import Ask, Moved
 from tests.play import NOON, SAGA_ID, TENANT_ID
@@ -93,6 +94,7 @@ class World:
         self.trouble = self.random.choice((0.0, 0.1, 0.4))
         started = machine.start(saga, SAGA_ID, TENANT_ID, order, self.now)
         self.instance: Instance[Any, Any] = started.instance
+        self.history: list[Entry] = []
         self._take(started)
 
     def run(self) -> "World":
@@ -201,3 +203,4 @@ class World:
         assert moved.instance.revision == self.instance.revision or moved.entries, f"seed {self.seed}: a change without history"
         self.instance = moved.instance
         self.commands += moved.asks
+        self.history += moved.entries

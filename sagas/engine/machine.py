@@ -113,8 +113,8 @@ class _Move(Generic[E, W]):
         before, state = self.instance.state, state_of(self.saga, self.instance)
         if state is not before and (state.is_final or state in (State.PARKED, State.NEEDS_ATTENTION)):
             self.note(Kind(state.value), detail="" if self.instance.why is None else self.instance.why.value)
-        moved = replace(self.instance, state=state, revision=self.instance.revision + 1)
-        return Moved(replace(moved, wake_at=wake_at(self.saga, moved)), tuple(self.asks), tuple(self.entries))
+        moved = self.instance.changed(state=state, revision=self.instance.revision + 1)
+        return Moved(moved.changed(wake_at=wake_at(self.saga, moved)), tuple(self.asks), tuple(self.entries))
 
     # What came in
 
@@ -143,7 +143,7 @@ class _Move(Generic[E, W]):
         if self.saga.steps_by_name[asking.step].on_fault is OnFault.UNDO:
             self.go_back(self.saga.fault)
         elif self.instance.parked_at is None:
-            self.instance = replace(self.instance, parked_at=self.now)
+            self.instance = self.instance.changed(parked_at=self.now)
 
     def take_silence(self) -> None:
         due = [a for a in self.instance.askings if a.deadline is not None and a.deadline <= self.now]
@@ -162,7 +162,7 @@ class _Move(Generic[E, W]):
     def stop_parking(self) -> None:
         """Nobody has mended it in time. The pivot may have taken effect, so it is never undone: people must look."""
         pivot = self.instance.asking(Phase.ASK, self.saga.pivot.name)
-        self.instance = replace(self.instance, parked_at=None)
+        self.instance = self.instance.changed(parked_at=None)
         if pivot is None:
             self.go_back(self.saga.fault)
 
@@ -181,7 +181,7 @@ class _Move(Generic[E, W]):
 
     def go_back(self, why: W) -> None:
         """Turn back, for good: whatever is still unanswered is no longer waited for."""
-        self.instance = replace(self.instance, why=why, parked_at=None)
+        self.instance = self.instance.changed(why=why, parked_at=None)
         for asking in self.instance.askings:
             self._change(asking, deadline=None)
         self.note(Kind.COMPENSATING, detail=why.value)
@@ -209,7 +209,7 @@ class _Move(Generic[E, W]):
         parked_at = self.instance.parked_at
         if parked_at is None or any(a.status is Status.FAULTED for a in self.instance.askings):
             return
-        self.instance = replace(self.instance, parked_at=None, deadline=self.instance.deadline + (self.now - parked_at))
+        self.instance = self.instance.changed(parked_at=None, deadline=self.instance.deadline + (self.now - parked_at))
         self.note(Kind.RESUMED)
         for asking in self.instance.askings:
             if asking.status is Status.WAITING:

@@ -14,9 +14,11 @@ import pytest
 from contracts.messages import Command, Event, Message, Refusal, Reply, StepFaulted
 from sagas.engine.definition import OnFault, Saga, Step, parallel
 from sagas.engine.instance import State
+from sagas.engine.rebuilding import HistoryWithoutStart, rebuilt
 from sagas.engine.verify import verify
 from sagas.place_order import PLACE_ORDER
 from tests.participants import World
+from tests.play import SAGA_ID, TENANT_ID
 from tests.unit.test_place_order import ORDER
 
 RUNS: Final = 3_000
@@ -88,6 +90,12 @@ def shape(seed: int) -> Saga[Begun, Why]:
     )
 
 
+def test_a_history_must_begin_at_the_start() -> None:
+    world = World(PLACE_ORDER, ORDER, 1).run()
+    with pytest.raises(HistoryWithoutStart):
+        rebuilt(PLACE_ORDER, SAGA_ID, TENANT_ID, ORDER, world.history[1:])
+
+
 def _violations(**mutant: Any) -> list[str]:
     worlds = (World(PLACE_ORDER, ORDER, seed, **mutant).run() for seed in range(RUNS))
     return [violation for world in worlds if (violation := world.violation())]
@@ -104,13 +112,14 @@ def test_place_order_keeps_its_promise_whatever_the_network_does() -> None:
     assert {why for _, why in ends} == {None, *type(PLACE_ORDER.fault)}, ends
 
 
-def test_sagas_of_every_shape_keep_the_promise() -> None:
+def test_sagas_of_every_shape_keep_the_promise_and_their_history_tells_all() -> None:
     for number in range(SHAPES):
         saga = shape(number)
         verify(saga)
         for run in range(RUNS_PER_SHAPE):
             world = World(saga, Begun(), number * RUNS_PER_SHAPE + run, names=NAMES).run()
             assert world.violation() is None, saga.name
+            assert rebuilt(saga, SAGA_ID, TENANT_ID, Begun(), world.history) == world.instance, world.seed
 
 
 @pytest.mark.parametrize("taken_away", ["remembers", "keeps_tombstones"])
