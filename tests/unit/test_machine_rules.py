@@ -1,5 +1,6 @@
 """The machine's rules one by one: late and duplicate answers, silence, faults, deadlines, the JSON of a row."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -7,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from contracts.inventory import OutOfStock, StockReleased, StockReserved
-from contracts.messages import Reply, StepFaulted
-from contracts.orders import OrderApproved, OrderCancelled, OrderRejected
+from contracts.messages import Reply
+from contracts.orders import OrderRejected
 from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved
 from contracts.values import Rejection
 from sagas.engine import machine
@@ -28,11 +29,11 @@ class Run:
 
     def __init__(self) -> None:
         self.now, self.entries, self.asks = NOON, list[Entry](), list[Ask]()
-        self._take(machine.start(PLACE_ORDER, SAGA_ID, TENANT_ID, ORDER, self.now))
+        self.take(machine.start(PLACE_ORDER, SAGA_ID, TENANT_ID, ORDER, self.now))
 
     def answer(self, step: str, reply: Reply, phase: Phase = Phase.ASK) -> Moved[Any, Any]:
         command = command_id(SAGA_ID, phase, step, 1)
-        return self._take(machine.answered(PLACE_ORDER, self.instance, command, reply, self.now))
+        return self.take(machine.answered(PLACE_ORDER, self.instance, command, reply, self.now))
 
     def undone(self, step: str, reply: Reply) -> Moved[Any, Any]:
         return self.answer(step, reply, Phase.UNDO)
@@ -40,7 +41,7 @@ class Run:
     def wake(self) -> Moved[Any, Any]:
         assert self.instance.wake_at is not None
         self.now = self.instance.wake_at
-        return self._take(machine.timed_out(PLACE_ORDER, self.instance, self.now))
+        return self.take(machine.timed_out(PLACE_ORDER, self.instance, self.now))
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -59,7 +60,7 @@ class Run:
     def kinds(self) -> list[Kind]:
         return [entry.kind for entry in self.entries]
 
-    def _take(self, moved: Moved[Any, Any]) -> Moved[Any, Any]:
+    def take(self, moved: Moved[Any, Any]) -> Moved[Any, Any]:
         self.instance: Instance[Any, Any] = from_json(PLACE_ORDER, SAGA_ID, TENANT_ID, ORDER, to_json(moved.instance))
         assert self.instance == moved.instance
         self.asks += moved.asks
@@ -145,7 +146,7 @@ def test_an_abandoned_saga_still_records_a_late_answer() -> None:
 def test_several_silences_at_once_are_one_decision() -> None:
     run = Run()
     run.now = _at(60)
-    run._take(machine.timed_out(PLACE_ORDER, run.instance, run.now))
+    run.take(machine.timed_out(PLACE_ORDER, run.instance, run.now))
     assert run.kinds()[3:6] == [Kind.SILENT, Kind.SILENT, Kind.COMPENSATING]
 
 
@@ -172,19 +173,6 @@ def test_an_undo_that_stays_silent_asks_for_attention_and_keeps_listening() -> N
     assert run.state() is State.ABANDONING
 
 
-@pytest.mark.parametrize("phase", [Phase.UNDO, Phase.ABANDON])
-def test_a_fault_on_the_way_back_asks_for_attention(phase: Phase) -> None:
-    run = Run()
-    run.answer(STOCK, OutOfStock())
-    if phase is Phase.ABANDON:
-        run.undone(QUOTA, QuotaReleased())
-    step, reply = {Phase.UNDO: (QUOTA, QuotaReleased()), Phase.ABANDON: ("abandon", OrderRejected())}[phase]
-    run.answer(step, FAULT, phase)
-    assert (run.state(), run.instance.wake_at) == (State.NEEDS_ATTENTION, None)
-    run.answer(step, reply, phase)
-    assert run.state() in (State.ABANDONING, State.ABANDONED)
-
-
 def test_a_group_waits_for_all_its_undos() -> None:
     run = Run()
     run.wake()
@@ -195,86 +183,12 @@ def test_a_group_waits_for_all_its_undos() -> None:
     assert run.state() is State.ABANDONING
 
 
-def test_a_parked_saga_waits_and_a_later_answer_resumes_it_with_new_time() -> None:
-    run = Run()
-    run.answer(QUOTA, FAULT)
-    assert (run.state(), run.instance.wake_at) == (State.PARKED, NOON + timedelta(hours=24))
-    run.wait(3600)
-    run.answer(QUOTA, QuotaReserved())
-    assert (run.state(), run.instance.wake_at) == (State.RUNNING, run.now + timedelta(seconds=30))
-    # The hour in which it was parked does not count against the saga's own deadline either.
-    assert run.instance.deadline == _at(3600) + PLACE_ORDER.deadline
-
-
-def test_while_parked_the_other_answers_are_recorded() -> None:
-    run = Run()
-    run.answer(QUOTA, FAULT)
-    run.answer(STOCK, STOCK_RESERVED)
-    assert run.state() is State.PARKED
-    run.answer(QUOTA, QuotaReserved())
-    assert run.asked()[-1] == (Phase.ASK, APPROVE)
-
-
-def test_while_parked_a_refusal_of_another_step_decides() -> None:
-    run = Run()
-    run.answer(QUOTA, FAULT)
-    run.answer(STOCK, OutOfStock())
-    assert (run.state(), run.instance.why) == (State.COMPENSATING, Rejection.OUT_OF_STOCK)
-    assert run.asked()[2:] == [(Phase.UNDO, QUOTA)]
-
-
-def test_a_second_fault_of_a_parked_step_changes_nothing() -> None:
-    run = Run()
-    run.answer(QUOTA, FAULT)
-    run.wait(60)
-    assert run.answer(QUOTA, StepFaulted(error="again", fingerprint="g")) == Moved(run.instance)
-
-
-def test_two_faulted_steps_keep_it_parked_until_both_have_answered() -> None:
-    run = Run()
-    run.answer(QUOTA, FAULT)
-    run.wait(60)
-    run.answer(STOCK, FAULT)
-    run.answer(QUOTA, QuotaReserved())
-    assert (run.state(), run.instance.wake_at) == (State.PARKED, NOON + timedelta(hours=24))
-    run.answer(STOCK, STOCK_RESERVED)
-    assert run.state() is State.RUNNING
-
-
-def test_parking_ends_in_undoing_what_may_have_happened() -> None:
-    run = Run()
-    run.answer(QUOTA, QuotaReserved())
-    run.answer(STOCK, FAULT)
-    run.wake()
-    assert (run.instance.why, run.asked()[2:]) == (Rejection.FAULT, [(Phase.UNDO, STOCK), (Phase.UNDO, QUOTA)])
-
-
-def test_a_faulted_pivot_is_never_undone_but_asks_for_attention() -> None:
-    run = Run().to_pivot()
-    run.answer(APPROVE, FAULT)
-    assert run.state() is State.PARKED
-    run.wake()
-    assert (run.state(), run.instance.why, run.instance.wake_at) == (State.NEEDS_ATTENTION, None, None)
-    run.answer(APPROVE, OrderApproved())
-    assert run.state() is State.COMPLETED
-
-
-def test_a_faulted_pivot_may_still_refuse() -> None:
-    run = Run().to_pivot()
-    run.answer(APPROVE, FAULT)
-    run.answer(APPROVE, OrderCancelled())
-    assert (run.state(), run.instance.why) == (State.COMPENSATING, Rejection.CANCELLED)
-
-
 def test_the_sagas_deadline_ends_it_before_the_pivot() -> None:
-    run = Run()
-    hurried = paced(PLACE_ORDER, 1.0)
-    object.__setattr__(hurried, "deadline", timedelta(seconds=5))
+    hurried = replace(PLACE_ORDER, deadline=timedelta(seconds=5))
     started = machine.start(hurried, SAGA_ID, TENANT_ID, ORDER, NOON).instance
     moved = machine.timed_out(hurried, started, _at(5))
     assert (started.wake_at, moved.instance.why) == (_at(5), Rejection.NO_ANSWER)
     assert [entry.kind for entry in moved.entries][:2] == [Kind.OVERDUE, Kind.COMPENSATING]
-    assert run.instance.deadline == NOON + PLACE_ORDER.deadline
 
 
 def test_once_the_pivot_is_asked_the_sagas_deadline_means_nothing() -> None:
