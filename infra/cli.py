@@ -48,7 +48,7 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
             for problem in error.errors():
                 _error.print(f"[red]error:[/] OAAS_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
             raise typer.Exit(2) from None
-        except (Misconfigured, LookupError) as error:
+        except (Misconfigured, LookupError, ValueError) as error:
             _error.print(f"[red]error:[/] {error}", highlight=False)
             raise typer.Exit(2) from None
 
@@ -143,10 +143,20 @@ def token(
     json_: Annotated[bool, _JSON] = False,
 ) -> None:
     """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`."""
-    from infra.token import token as issue
+    from infra.clock import now
+    from infra.token import issue, lifetime_of, tenant_of
 
-    issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl)
-    sys.stdout.write((json.dumps(issued) if json_ else str(issued["token"])) + "\n")
+    settings = Settings()
+    issued = issue(
+        settings.home,
+        now(),
+        tenant_id=tenant_of(tenant),
+        scopes=scope.split(),
+        lifetime=lifetime_of(ttl),
+        issuer=settings.issuer,
+        audience=settings.audience,
+    )
+    sys.stdout.write((json.dumps({"token": issued, "tenant_id": tenant, "scope": scope, "expires_in": ttl}) if json_ else issued) + "\n")
 
 
 @app.command()

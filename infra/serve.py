@@ -34,7 +34,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
         app = create_app(
             "oaas",
             {one.name: one.router(runtimes[one.name].transaction, settings) for one in services},
-            verifier=Verifier(settings.jwks, settings.issuer, settings.audience),
+            verifier=Verifier(settings.jwks, issuer=settings.issuer, audience=settings.audience),
             checks=[_broker(publisher), *(check for name, runtime in runtimes.items() for check in _database(name, runtime, settings))],
             body_bytes_max=settings.body_bytes_max,
         )
