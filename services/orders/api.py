@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from contracts.orders import OrderCompleted
 from contracts.values import OrderId, OrderStatus
 from infra.auth import Caller, caller_with
-from infra.http import Problem, decode_cursor, encode_cursor
+from infra.http import FieldError, Problem, decode_cursor, encode_cursor
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.orders import repository
@@ -125,7 +125,7 @@ def _legal(illegal: IllegalTransition) -> str:
 
 
 def _cannot_place(refused: NotPlaced) -> Problem:
-    errors = [{"field": wrong.field, "message": wrong.message} for wrong in refused.wrong]
+    errors = [FieldError(field=wrong.field, message=wrong.message) for wrong in refused.wrong]
     return Problem(422, "Order cannot be placed", "; ".join(f"{one['field']}: {one['message']}" for one in errors), errors=errors)
 
 

@@ -6,4 +6,4 @@ from infra.service import Service
 from services.orders.api import router
 from services.orders.consumers import HANDLES
 
-SERVICE: Final = Service(name="orders", handles=lambda _: HANDLES, router=router)
+SERVICE: Final = Service(name="orders", handles=lambda _settings: HANDLES, router=router)
