@@ -1,0 +1,66 @@
+"""One message of every name in the catalog, with every field given. The golden files pin how each is written."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from contracts.inventory import OutOfStock, ProductListed, ReleaseStock, ReserveStock, ShopOpened, StockReleased, StockReserved
+from contracts.messages import Envelope, Message, StepFaulted
+from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderCompleted, OrderPlaced, OrderRejected, RejectOrder
+from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
+from contracts.values import Allergen, OrderId, OrderLine, Rejection, SagaId, ShopId, TenantId, VatRate
+
+ORDER = OrderId(UUID("018f3a52-7c1e-7000-8000-000000000001"))
+SHOP = ShopId(UUID("018f3a52-7c1e-7000-8000-000000000002"))
+TENANT = TenantId(UUID("018f3a52-7c1e-7000-8000-000000000003"))
+AT = datetime(2026, 11, 23, 9, 30, 15, 123456, tzinfo=UTC)
+LINES = (OrderLine(sku="BREAD-800", quantity=2), OrderLine(sku="milk.1l", quantity=1_000_000))
+
+SAMPLES: dict[str, Message] = {
+    "sagas.StepFaulted.v1": StepFaulted(error="ValueError: no such shelf", fingerprint="3b1f5e0c"),
+    "tenants.ReserveQuota.v1": ReserveQuota(order_id=ORDER, amount=9_007_199_254_740_991, placed_at=AT),
+    "tenants.QuotaReserved.v1": QuotaReserved(),
+    "tenants.QuotaExceeded.v1": QuotaExceeded(),
+    "tenants.TenantSuspended.v1": TenantSuspended(),
+    "tenants.ReleaseQuota.v1": ReleaseQuota(order_id=ORDER),
+    "tenants.QuotaReleased.v1": QuotaReleased(),
+    "inventory.ReserveStock.v1": ReserveStock(order_id=ORDER, shop_id=SHOP, lines=LINES),
+    "inventory.StockReserved.v1": StockReserved(reservation_id=UUID("018f3a52-7c1e-7000-8000-000000000004")),
+    "inventory.OutOfStock.v1": OutOfStock(),
+    "inventory.ReleaseStock.v1": ReleaseStock(order_id=ORDER),
+    "inventory.StockReleased.v1": StockReleased(),
+    "inventory.ShopOpened.v1": ShopOpened(shop_id=SHOP, name="Café Jøtoye"),
+    "inventory.ProductListed.v1": ProductListed(
+        sku="BREAD-800",
+        version=3,
+        name="Brown bread, 800 g",
+        price_pence=149,
+        vat_rate=VatRate.ZERO,
+        allergens=(Allergen.GLUTEN, Allergen.SESAME),
+    ),
+    "orders.OrderPlaced.v1": OrderPlaced(order_id=ORDER, shop_id=SHOP, lines=LINES, total=298, placed_at=AT),
+    "orders.ApproveOrder.v1": ApproveOrder(order_id=ORDER),
+    "orders.OrderApproved.v1": OrderApproved(),
+    "orders.OrderCancelled.v1": OrderCancelled(),
+    "orders.RejectOrder.v1": RejectOrder(order_id=ORDER, rejection=Rejection.OUT_OF_STOCK),
+    "orders.OrderRejected.v1": OrderRejected(),
+    "orders.OrderCompleted.v1": OrderCompleted(order_id=ORDER),
+}
+
+
+def envelope(name: str) -> Envelope:
+    """The sample of this name with every attribute that an envelope can have."""
+    return Envelope(
+        id=UUID("018f3a52-7c1e-7000-8000-00000000000a"),
+        source=f"/{name.split('.', 1)[0]}",
+        type=name,
+        subject=str(ORDER),
+        time=AT,
+        tenantid=TENANT,
+        sagaid=SagaId(UUID("018f3a52-7c1e-7000-8000-00000000000b")),
+        causationid=UUID("018f3a52-7c1e-7000-8000-00000000000c"),
+        commandid=UUID("018f3a52-7c1e-7000-8000-00000000000d"),
+        expires=AT,
+        sequence=7,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        data=SAMPLES[name],
+    )
