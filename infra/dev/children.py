@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from infra.errors import Misconfigured
+
 POLL_S: Final = 0.02
 
 # The kernel sends the death signal when the *thread* that forked ends, not the process: all children are forked by one thread that
@@ -26,7 +28,7 @@ Escalation = Sequence[tuple[signal.Signals, float]]
 """Signals to stop a process with, each with the seconds it is given before the next."""
 
 
-class DidNotStop(Exception):
+class DidNotStop(Misconfigured):
     """A process is still there after every signal of its escalation."""
 
 

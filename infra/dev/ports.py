@@ -5,6 +5,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from infra.errors import Misconfigured
+
 LOOPBACK: Final = "127.0.0.1"
 
 # Below the ports that systems hand to outgoing connections (Linux 32768, macOS 49152): one of those could take a port
@@ -13,7 +15,7 @@ _CANDIDATES: Final = range(20_000, 32_000)
 _TRIES_MAX: Final = 200
 
 
-class NoFreePort(Exception):
+class NoFreePort(Misconfigured):
     """No free port was found between 20000 and 32000 on 127.0.0.1."""
 
 

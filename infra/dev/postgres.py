@@ -18,6 +18,7 @@ from infra.dev.children import Child, Escalation, RunAs, as_user, spawn, stop_le
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, kept_port
 from infra.dev.secret_files import kept_secret, write_private
+from infra.errors import Misconfigured
 
 ADMINISTRATOR: Final = "oaas_admin"
 DATABASE: Final = "oaas"
@@ -49,7 +50,7 @@ _SETTINGS: Final = {
 }
 
 
-class PostgresDidNotStart(Exception):
+class PostgresDidNotStart(Misconfigured):
     """PostgreSQL did not start; the message ends with its log."""
 
 
@@ -147,20 +148,8 @@ class Postgres:
     def _ask(self, database: str, statement: str) -> str | None:
         """What a statement answers, None if the server does not."""
         environment = {"PATH": os.environ.get("PATH", ""), "PGPASSWORD": self._password, "PGCONNECT_TIMEOUT": "5"}
-        command = [
-            str(_binary("psql")),
-            "-X",
-            "-h",
-            LOOPBACK,
-            "-p",
-            str(self._port),
-            "-U",
-            ADMINISTRATOR,
-            "-d",
-            database,
-            "-Atc",
-            statement,
-        ]
+        server = ["-h", LOOPBACK, "-p", str(self._port), "-U", ADMINISTRATOR, "-d", database]
+        command = [str(_binary("psql")), "-X", *server, "-Atc", statement]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 

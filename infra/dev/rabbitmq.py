@@ -12,18 +12,21 @@ import shutil
 import signal
 import socket
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from infra.dev.children import Child, Escalation, spawn, stop_leftover
 from infra.dev.logs import tail
-from infra.dev.ports import LOOPBACK, kept_port
+from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.secret_files import kept_secret, write_private
+from infra.errors import Misconfigured
 
 USER: Final = "oaas"
 START_MAX_S: Final = 90.0
 HEARTBEAT_S: Final = 10
 _NODE: Final = "oaas@localhost"
+_EPMD_START_MAX_S: Final = 5.0
 _POLL_S: Final = 0.05
 _ANSWER_MAX_S: Final = 2.0
 _STOP: Final[Escalation] = ((signal.SIGTERM, 30), (signal.SIGKILL, 5))
@@ -37,11 +40,11 @@ _ERLANG: Final = "+S 2:2 +stbt u +sbwt short +sbwtdcpu none +sbwtdio short -kern
 _RESOLVER: Final = '{{lookup, [file]}}.\n{{host, {{127,0,0,1}}, ["localhost", "{host}"]}}.\n'
 
 
-class RabbitMQDidNotStart(Exception):
+class RabbitMQDidNotStart(Misconfigured):
     """RabbitMQ did not start; the message ends with its log."""
 
 
-class RabbitMQIsMissing(Exception):
+class RabbitMQIsMissing(Misconfigured):
     """`rabbitmq-server` is not installed: run `make setup`, or set OAAS_RABBITMQ_URL and OAAS_RABBITMQ_MANAGEMENT_URL."""
 
     def __init__(self) -> None:
@@ -88,6 +91,7 @@ class RabbitMQ:
         environment = self._environment()
         command = [str(epmd), "-port", str(self._ports["epmd"]), "-address", LOOPBACK]
         self._epmd = spawn(command, pid_file=self.folder / "epmd.pid", log=self.output, environment=environment)
+        self._wait_for_epmd()
         self._node = spawn([str(script)], pid_file=self.folder / "node.pid", log=self.output, environment=environment)
 
     def finish(self) -> None:
@@ -147,6 +151,7 @@ class RabbitMQ:
             "HOME": str(folder),  # the Erlang cookie is made here
             "LC_ALL": "C.UTF-8",
             "RUNNING_UNDER_SYSTEMD": "true",  # the start script becomes the node instead of waiting for it: one pid
+            "ERL_FLAGS": "-start_epmd false",  # else Erlang starts a daemon that nobody stops
             "ERL_EPMD_PORT": str(self._ports["epmd"]),
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_INETRC": str(folder / "inetrc"),
@@ -167,6 +172,13 @@ class RabbitMQ:
             "RABBITMQ_UPGRADE_LOG": str(folder / "upgrade.log"),
         }
 
+    def _wait_for_epmd(self) -> None:
+        until = time.monotonic() + _EPMD_START_MAX_S
+        while is_free(self._ports["epmd"]):
+            if time.monotonic() > until:
+                raise RabbitMQDidNotStart(f"epmd did not start within {_EPMD_START_MAX_S:.0f} s.\n{tail(self.output)}")
+            time.sleep(_POLL_S)
+
     def _speaks_amqp(self) -> bool:
         try:
             with socket.create_connection((LOOPBACK, self._ports["amqp"]), _ANSWER_MAX_S) as connection:
@@ -181,7 +193,7 @@ class RabbitMQ:
         connection = http.client.HTTPConnection(LOOPBACK, self._ports["management"], timeout=_ANSWER_MAX_S)
         try:
             connection.request("GET", "/api/whoami", headers={"Authorization": f"Basic {credentials}"})
-            return connection.getresponse().status == http.HTTPStatus.OK
+            return connection.getresponse().status == HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
         finally:

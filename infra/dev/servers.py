@@ -3,17 +3,19 @@
 import fcntl
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
 from infra.dev.postgres import Postgres
 from infra.dev.rabbitmq import RabbitMQ
+from infra.errors import Misconfigured
 
 Say = Callable[[str], None]
 
 
-class HomeInUse(Exception):
+class HomeInUse(Misconfigured):
     """Another process runs a platform in this home; stop it, or choose another home with OAAS_HOME."""
 
     def __init__(self, home: Path, pid: str) -> None:
@@ -21,7 +23,7 @@ class HomeInUse(Exception):
         self.home, self.pid = home, pid
 
 
-class ManagementUrlMissing(Exception):
+class ManagementUrlMissing(Misconfigured):
     """OAAS_RABBITMQ_URL is set, OAAS_RABBITMQ_MANAGEMENT_URL is not: policies are applied through the management API."""
 
     def __init__(self) -> None:
@@ -82,10 +84,11 @@ def _start(postgres: Postgres | None, rabbitmq: RabbitMQ | None, say: Say) -> No
 
 
 def _stop(lock: TextIOWrapper, *servers: Postgres | RabbitMQ | None) -> None:
+    # Side by side: RabbitMQ takes seconds to end after it has put everything away.
     try:
-        for server in servers:
-            if server is not None:
-                server.stop()
+        with ThreadPoolExecutor() as stoppers:
+            for stopped in [stoppers.submit(server.stop) for server in servers if server is not None]:
+                stopped.result()
     finally:
         lock.close()
 

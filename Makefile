@@ -1,0 +1,34 @@
+# `make` prints what there is. Everything it makes lies in .venv/ and .oaas/; `make clean` removes both.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
+	command -v $(name) >/dev/null 2>&1 && $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+OAAS := .venv/bin/oaas
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test lint format clean
+
+help:  ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup:  ## install what is needed: .venv with the locked dependencies, and RabbitMQ; quick when all is there
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) infra/dev/bootstrap.py
+
+up: setup  ## run the platform until Ctrl-C and print where it is
+	@exec $(OAAS) up
+
+demo: setup  ## play a story of orders that succeed, are refused and are compensated, and prove that nothing was lost
+	@exec $(OAAS) demo
+
+test: setup  ## lint, types, import rules and all tests; `make test WORDS="-k inventory"` passes words to pytest
+	@.venv/bin/python infra/dev/verify.py $(WORDS)
+
+lint: setup  ## lint, types and import rules only
+	@.venv/bin/python infra/dev/verify.py --lint-only
+
+format: setup  ## format the code and mend what can be mended
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
+
+clean:  ## remove .venv and .oaas, with all data in them
+	@test ! -e .oaas/lock || ! command -v flock >/dev/null || flock --nonblock .oaas/lock true || { echo "a platform runs in .oaas: stop it first" >&2; exit 1; }
+	@rm -rf .venv .oaas

@@ -1,0 +1,183 @@
+"""The whole platform on one machine: servers, schemas, the API and a worker per service, until Ctrl-C.
+
+Only `migrate` gets the administrator's database URL. The services get host and database without user or password, and
+OAAS_ROLE_SECRET, from which each derives the passwords of its own narrow roles.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+from infra.dev.logs import tail
+from infra.dev.ports import LOOPBACK, free_port
+from infra.dev.processes import NotReady, Supervisor
+from infra.dev.secret_files import kept_secret
+from infra.dev.servers import Servers, start_servers
+from infra.errors import Misconfigured
+from infra.services import MODULES
+from infra.settings import Settings
+from infra.token import ensure_development_key
+
+API_PORT: Final = 8000
+"""Taken if it is free; any other free port otherwise."""
+READY_MAX_S: Final = 60.0
+MIGRATE_MAX_S: Final = 120.0
+_POLL_S: Final = 0.1
+_ROOT: Final = Path(__file__).resolve().parents[2]
+
+Say = Callable[[str], None]
+
+
+class MigrationFailed(Misconfigured):
+    """`oaas migrate` failed; the message ends with its output."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running platform. `environment` is what its services were started with: no administrator's password is in it."""
+
+    home: Path
+    servers: Servers
+    supervisor: Supervisor
+    api_url: str
+    environment: Mapping[str, str]
+
+    def describe(self) -> dict[str, str]:
+        """Where everything is, passwords included: for the person at the terminal."""
+        return {
+            "api": self.api_url,
+            "docs": f"{self.api_url}/docs",
+            "rabbitmq": self.servers.rabbitmq_management_url,
+            "postgres": self.servers.postgres_url,
+            "logs": str(self.home / "logs"),
+        }
+
+
+def up(settings: Settings, *, as_json: bool = False) -> None:
+    """Start everything, print where it is, run until Ctrl-C or SIGTERM, stop everything."""
+    say: Say = (lambda _: None) if as_json else _print
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            running = stack.enter_context(platform(settings.home, say=say))
+            stack.callback(_ignore_signals)
+            stack.callback(say, "stopping")
+            _print(json.dumps(running.describe()) if as_json else _welcome(running))
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        say("stopped; the data is kept")
+
+
+@contextmanager
+def platform(home: Path, overrides: Mapping[str, str] | None = None, *, say: Say = lambda _: None) -> Iterator[Platform]:
+    """The platform, ready to use and stopped at the end. `overrides`: environment of the processes, such as OAAS_DEADLINE_FACTOR."""
+    home = home.resolve()
+    began = time.monotonic()
+    with ExitStack() as stack:
+        servers = start_servers(home, say)
+        stack.callback(servers.stop)
+        port = free_port(API_PORT)
+        environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
+        _migrate(home, {**environment, "OAAS_POSTGRES_URL": servers.postgres_url}, say)
+        supervisor = stack.enter_context(Supervisor(home))
+        say(f"starting the API and the workers of {', '.join(MODULES)}")
+        for service in MODULES:
+            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], environment)
+        supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
+        running = Platform(home, servers, supervisor, f"http://{LOOPBACK}:{port}", environment)
+        for service in MODULES:
+            supervisor.wait_until_ready(service, READY_MAX_S)
+        wait_until_api_ready(running)
+        say(f"everything runs, after {time.monotonic() - began:.1f} s")
+        yield running
+
+
+def wait_until_api_ready(running: Platform, timeout: float = READY_MAX_S) -> None:
+    """Wait until the API says that broker and databases answer; raises NotReady after `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while not _answers(running.api_url):
+        if time.monotonic() > until:
+            raise NotReady(f"the API was not ready within {timeout:.0f} s.\n{running.supervisor.log_tail('api')}")
+        time.sleep(_POLL_S)
+
+
+def without_credentials(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(_ROOT),
+        "OAAS_HOME": str(home),
+        "OAAS_POSTGRES_URL": without_credentials(servers.postgres_url),
+        "OAAS_ROLE_SECRET": os.environ.get("OAAS_ROLE_SECRET") or kept_secret(home / "keys" / "role-secret"),
+        "OAAS_RABBITMQ_URL": servers.rabbitmq_url,
+        "OAAS_RABBITMQ_MANAGEMENT_URL": servers.rabbitmq_management_url,
+        "OAAS_JWKS": os.environ.get("OAAS_JWKS") or str(ensure_development_key(home)),
+        "OAAS_API_HOST": LOOPBACK,
+        "OAAS_API_PORT": str(port),
+    }
+
+
+def _migrate(home: Path, environment: Mapping[str, str], say: Say) -> None:
+    say("migrating the schemas")
+    log = home / "logs" / "migrate.log"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.cli", "migrate"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=MIGRATE_MAX_S,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise MigrationFailed(f"`oaas migrate` failed with exit code {done.returncode}.\n{tail(log, 40)}")
+
+
+def _answers(api_url: str) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(api_url).netloc, timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _welcome(running: Platform) -> str:
+    lines = [f"  {name:<9} {where}" for name, where in running.describe().items()]
+    return "\n".join(["", *lines, "", "Ctrl-C stops it. A token: .venv/bin/oaas token --help"])
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    # Stopping has bounds of its own; a second Ctrl-C would only leave work to the next start.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
