@@ -3,18 +3,18 @@
 A thing of another tenant answers like one that does not exist.
 """
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from contracts.inventory import Name
+from contracts.inventory import Ingredients, Name
 from contracts.values import AllergenSet, Available, Pence, Sku, VatRate, allergens_of, mask_of
 from infra.auth import Caller, caller_with
 from infra.http import Problem, decode_cursor, encode_cursor
+from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.inventory import repository
 from services.inventory.model import Product, Shop, Stock
@@ -26,19 +26,10 @@ Limit = Annotated[int, Query(ge=1, le=200, description="how many items at most")
 SkuCursor = Annotated[Sku | None, Query(description="the `next` of the page before: its last SKU")]
 
 
-def _without_control_characters(text: str) -> str:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("holds a control character: use letters, digits, punctuation and spaces")
-    return text
-
-
-Text = Annotated[Name, AfterValidator(_without_control_characters)]
-
-
 class NewShop(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: Text
+    name: Name
 
 
 class ShopView(BaseModel):
@@ -56,11 +47,11 @@ class ProductDetails(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text
+    name: Name
     price_pence: Annotated[Pence, Strict()]
     vat_rate: VatRate
     allergens: AllergenSet = ()
-    ingredients: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    ingredients: Ingredients = ()
 
 
 class NewProduct(ProductDetails):
@@ -108,9 +99,9 @@ class StockPage(BaseModel):
     next: str | None = Field(description="send it as `cursor` for the following page; null on the last one")
 
 
-def router(transaction: Transactions) -> APIRouter:
+def router(transaction: Transactions, _settings: Settings) -> APIRouter:
     """The routes of inventory, on the given way to its database."""
-    routes = APIRouter(prefix="/v1", tags=["inventory"])
+    routes = APIRouter(prefix="/v1")
     for add in (_shops, _products, _product_pages, _stock, _stock_pages):
         add(routes, transaction)
     return routes

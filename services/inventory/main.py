@@ -6,8 +6,4 @@ from infra.service import Service
 from services.inventory.api import router
 from services.inventory.consumers import HANDLES
 
-SERVICE: Final = Service(
-    name="inventory",
-    handles=lambda _settings: HANDLES,
-    router=lambda transaction, _settings: router(transaction),
-)
+SERVICE: Final = Service(name="inventory", handles=lambda _settings: HANDLES, router=router)

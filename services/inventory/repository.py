@@ -166,11 +166,11 @@ async def find_shop(scope: Scope, shop_id: UUID) -> Shop | None:
 
 
 async def list_shops(scope: Scope, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Shop]:
-    """At most `limit` shops, oldest first, those after the given (created_at, shop_id)."""
+    """At most `limit` shops, newest first, those after the given (created_at, shop_id)."""
     query = select(Shop).where(col(Shop.tenant_id) == scope.tenant_id)
     if after is not None:
-        query = query.where(tuple_(col(Shop.created_at), col(Shop.shop_id)) > after)
-    return (await scope.session.exec(query.order_by(col(Shop.created_at), col(Shop.shop_id)).limit(limit))).all()
+        query = query.where(tuple_(col(Shop.created_at), col(Shop.shop_id)) < after)
+    return (await scope.session.exec(query.order_by(col(Shop.created_at).desc(), col(Shop.shop_id).desc()).limit(limit))).all()
 
 
 async def add_product(scope: Scope, product: Product) -> bool:

@@ -3,16 +3,16 @@
 An administrator belongs to no tenant; each request works inside the one tenant that its path names.
 """
 
-import unicodedata
 from typing import Annotated, Final
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from contracts.values import Pence, TenantId
 from infra.auth import administrator_with
 from infra.http import Problem
+from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.tenants import repository
 from services.tenants.model import Tenant, TenantStatus, month_of
@@ -20,13 +20,7 @@ from services.tenants.model import Tenant, TenantStatus, month_of
 ORDERS_PER_MONTH_MAX: Final = 1_000_000_000
 
 
-def _without_control_characters(text: str) -> str:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise ValueError("holds a control character: use letters, digits, punctuation and spaces")
-    return text
-
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_without_control_characters)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
 class NewTenant(BaseModel):
@@ -34,7 +28,7 @@ class NewTenant(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text
+    name: Name
     orders_per_month: Annotated[int, Strict(), Field(ge=0, le=ORDERS_PER_MONTH_MAX)]
     spending_limit_pence: Annotated[Pence, Strict()]
 
@@ -58,9 +52,9 @@ class TenantView(BaseModel):
     usage: UsageView
 
 
-def router(transaction: Transactions) -> APIRouter:
+def router(transaction: Transactions, _settings: Settings) -> APIRouter:
     """The routes of tenants, on the given way to its database."""
-    routes = APIRouter(prefix="/v1", tags=["tenants"], dependencies=[Depends(administrator_with("tenants:admin"))])
+    routes = APIRouter(prefix="/v1", dependencies=[Depends(administrator_with("tenants:admin"))])
 
     @routes.post("/tenants", status_code=201)
     async def add_tenant(body: NewTenant, response: Response) -> TenantView:

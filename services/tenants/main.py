@@ -6,8 +6,4 @@ from infra.service import Service
 from services.tenants.api import router
 from services.tenants.consumers import HANDLES
 
-SERVICE: Final = Service(
-    name="tenants",
-    handles=lambda _settings: HANDLES,
-    router=lambda transaction, _settings: router(transaction),
-)
+SERVICE: Final = Service(name="tenants", handles=lambda _settings: HANDLES, router=router)

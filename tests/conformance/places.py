@@ -21,7 +21,7 @@ from infra.database import open_pool
 from infra.handling import Handles
 from infra.outbox import Outbox
 from infra.settings import Settings
-from infra.transaction import Scope, Transactions
+from infra.transaction import HandOver, Scope, Transactions
 from services.inventory import consumers as inventory_consumers
 from services.inventory import repository as inventory_repository
 from services.inventory.model import Level, Product, Shop, Stock
@@ -86,11 +86,11 @@ async def decide(scope: Scope, handles: Handles, received: Sequence[Envelope]) -
 
 
 @asynccontextmanager
-async def opened(settings: Settings, service: str) -> AsyncIterator[Transactions]:
-    """The service's transactions on a real database; what they send stays in the outbox."""
+async def opened(settings: Settings, service: str, hand_over: HandOver = lambda _: None) -> AsyncIterator[Transactions]:
+    """The service's transactions on a real database; what they send goes to `hand_over` instead of to a broker."""
     pool = open_pool(settings, service, "app", 6)
     try:
-        yield Transactions(service, pool, Outbox(service, settings.resend_after_s), lambda outgoing: None, clock.now)
+        yield Transactions(service, pool, Outbox(service, settings.resend_after_s), hand_over, clock.now)
     finally:
         await pool.dispose()
 

@@ -21,7 +21,7 @@ _SOMEBODY_WAITS_FOR_US = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted 
 
 @pytest.fixture(params=["stock", "quota"])
 def kind(request: pytest.FixtureRequest) -> tuple[str, Settings]:
-    return request.param, request.getfixturevalue("servers").settings
+    return request.param, request.getfixturevalue("settings")
 
 
 @pytest.fixture

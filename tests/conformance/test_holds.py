@@ -28,7 +28,7 @@ PLACES = 3
 @pytest.fixture(params=["stock in memory", "quota in memory", "stock on PostgreSQL", "quota on PostgreSQL"])
 def kind(request: pytest.FixtureRequest) -> tuple[str, Settings | None]:
     # Not async, so that servers are started outside the event loop, and only if a database is asked for.
-    return request.param, None if "memory" in request.param else request.getfixturevalue("servers").settings
+    return request.param, None if "memory" in request.param else request.getfixturevalue("settings")
 
 
 @pytest.fixture

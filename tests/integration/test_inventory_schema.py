@@ -20,12 +20,6 @@ ROWS: Final = (Shop, Product, Stock, StockHold, StockHoldLine)
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
-
-
-@pytest.fixture
 async def transaction(settings: Settings) -> AsyncIterator[Transactions]:
     async with opened(settings, "inventory") as transactions:
         yield transactions

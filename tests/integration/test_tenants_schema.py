@@ -19,12 +19,6 @@ ROWS: Final = (Tenant, QuotaMonth, QuotaHold)
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
-
-
-@pytest.fixture
 async def transaction(settings: Settings) -> AsyncIterator[Transactions]:
     async with opened(settings, "tenants") as transactions:
         yield transactions
