@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra.problems import FieldError, Problem, respond
+from infra.problems import FieldError, Problem, request_id_of, respond
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _SUSPICIOUS: Final = re.compile(rb"\x00|\xed[\xa0-\xbf]|\\u0000|\\u[dD][89a-fA-F]")
@@ -28,6 +28,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
+        request_id_of(scope)  # Settled here, inside the request's span, for whoever answers or logs.
         try:
             body = await self._read(scope, receive)
             _refuse_unstorable(scope, body)

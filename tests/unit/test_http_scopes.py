@@ -1,0 +1,23 @@
+"""Deny by default: every route of every service declares the scope it needs."""
+
+from typing import Any, cast
+
+import pytest
+from fastapi.routing import APIRoute
+
+from infra.auth import SCOPES, scopes_of
+from infra.services import load
+from infra.settings import Settings
+
+SERVICES = load([])
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_every_route_declares_a_scope(service: Any) -> None:
+    routes = service.router(cast(Any, None), Settings()).routes
+    assert routes
+    for route in routes:
+        assert isinstance(route, APIRoute)
+        assert scopes_of(route.dependant), f"{route.methods} {route.path} lets everybody in"
+        assert scopes_of(route.dependant) <= set(SCOPES)
+        assert route.path.startswith("/v1/")
