@@ -59,7 +59,8 @@ def _environment() -> None:
         say(f"creating .venv with Python {sys.version.split()[0]}")
         _run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(VENV)])
     say("installing the locked dependencies")
-    _run([uv, "pip", "sync", "--require-hashes", "--python", str(PYTHON), str(LOCK)])
+    # Compiled now, once: else the platform's processes, all starting together, each compile the same files.
+    _run([uv, "pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", str(PYTHON), str(LOCK)])
     _install_ourselves()
     STAMP.write_text(wanted)
 

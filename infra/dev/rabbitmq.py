@@ -154,6 +154,7 @@ class RabbitMQ:
             "ERL_FLAGS": "-start_epmd false",  # else Erlang starts a daemon that nobody stops
             "ERL_EPMD_PORT": str(self._ports["epmd"]),
             "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),  # else into the current directory
             "ERL_INETRC": str(folder / "inetrc"),
             "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_DIST_PORT": str(self._ports["distribution"]),
