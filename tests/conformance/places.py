@@ -3,7 +3,7 @@
 Each comes with its repository in memory or with the real one, so that one suite says what all four of them do.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ PLACED_AT: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MONTH: Final = Month("2026-11")
 
 Enter = Callable[[TenantId], AbstractAsyncContextManager[Scope]]
+Meanwhile = Callable[[], Awaitable[None]] | None
 
 
 class Tally(NamedTuple):
@@ -77,9 +78,11 @@ async def answers(participant: Participant, tenant_id: TenantId, messages: Seque
         return await decide(scope, participant.handles, received)
 
 
-async def decide(scope: Scope, handles: Handles, received: Sequence[Envelope]) -> list[Reply | None]:
-    """Load, decide each, save."""
+async def decide(scope: Scope, handles: Handles, received: Sequence[Envelope], once_loaded: Meanwhile = None) -> list[Reply | None]:
+    """Load, wait for whatever is to happen in between, decide each, save."""
     state = await handles.repository.load(scope, received)
+    if once_loaded is not None:
+        await once_loaded()
     replies = [handles.decide[type(one.data)](one, state) for one in received]
     await handles.repository.save(scope, state)
     return replies

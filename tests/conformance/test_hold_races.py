@@ -7,10 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.messages import Message
+from contracts.messages import Message, Reply
 from contracts.values import OrderId, TenantId
 from infra.settings import Settings
-from infra.transaction import Scope
 from tests.conformance.places import Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
 
 PLACES = 1000
@@ -38,42 +37,45 @@ async def tenant_id(participant: Participant) -> TenantId:
     return tenant_id
 
 
-async def somebody_waits_for(scope: Scope) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not await scope.connection.fetchval(_SOMEBODY_WAITS_FOR_US):  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(0.01)
+async def race(participant: Participant, tenant_id: TenantId, first: Message, second: Message) -> list[Reply | None]:
+    """What both are answered if the second is said between the first one's load and its decision, and waits for its locks."""
+    said: list[asyncio.Task[list[Reply | None]]] = []
+    async with participant.enter(tenant_id) as scope:
+
+        async def until_the_second_waits() -> None:
+            said.append(asyncio.create_task(answers(participant, tenant_id, [second])))
+            async with asyncio.timeout(WAIT_S):
+                while not await scope.connection.fetchval(_SOMEBODY_WAITS_FOR_US):  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.01)
+
+        replies = await decide(scope, participant.handles, [envelope(tenant_id, first)], until_the_second_waits)
+    return [*replies, *await said[0]]
 
 
 async def test_an_undo_waits_for_the_ask_it_meets_and_gives_its_place_back(participant: Participant, tenant_id: TenantId) -> None:
     order = OrderId(uuid4())
-    async with participant.enter(tenant_id) as scope:
-        await decide(scope, participant.handles, [envelope(tenant_id, participant.ask(tenant_id, order))])
-        undo = asyncio.create_task(answers(participant, tenant_id, [participant.undo(order)]))
-        await somebody_waits_for(scope)
-    await undo
+    granted, _ = await race(participant, tenant_id, participant.ask(tenant_id, order), participant.undo(order))
+    assert isinstance(granted, participant.granted)
     assert await participant.tally(tenant_id) == Tally(PLACES, 0, 0)
 
 
 async def test_an_ask_waits_for_the_undo_it_meets_and_is_refused(participant: Participant, tenant_id: TenantId) -> None:
     order = OrderId(uuid4())
-    async with participant.enter(tenant_id) as scope:
-        await decide(scope, participant.handles, [envelope(tenant_id, participant.undo(order))])
-        ask = asyncio.create_task(answers(participant, tenant_id, [participant.ask(tenant_id, order)]))
-        await somebody_waits_for(scope)
-    [reply] = await ask
-    assert isinstance(reply, participant.refused)
+    _, refused = await race(participant, tenant_id, participant.undo(order), participant.ask(tenant_id, order))
+    assert isinstance(refused, participant.refused)
     assert await participant.tally(tenant_id) == Tally(PLACES, 0, 0)
 
 
+async def test_the_completion_of_an_order_waits_for_another_order_of_the_same_tenant(participant: Participant, tenant_id: TenantId) -> None:
+    held = OrderId(uuid4())
+    await answers(participant, tenant_id, [participant.ask(tenant_id, held)])
+    await race(participant, tenant_id, participant.ask(tenant_id, OrderId(uuid4())), completed(held))
+    assert await participant.tally(tenant_id) == Tally(PLACES - 2, 1, 1)
+
+
 async def test_asks_of_different_orders_wait_for_each_other_and_take_a_place_each(participant: Participant, tenant_id: TenantId) -> None:
-    first, second = OrderId(uuid4()), OrderId(uuid4())
     await answers(participant, tenant_id, [participant.ask(tenant_id, OrderId(uuid4()))])
-    async with participant.enter(tenant_id) as scope:
-        await decide(scope, participant.handles, [envelope(tenant_id, participant.ask(tenant_id, first))])
-        ask = asyncio.create_task(answers(participant, tenant_id, [participant.ask(tenant_id, second)]))
-        await somebody_waits_for(scope)
-    [reply] = await ask
-    assert isinstance(reply, participant.granted)
+    await race(participant, tenant_id, *(participant.ask(tenant_id, OrderId(uuid4())) for _ in range(2)))
     assert await participant.tally(tenant_id) == Tally(PLACES - 3, 3, 0)
 
 
