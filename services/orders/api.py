@@ -51,7 +51,7 @@ MOVES: Final[Mapping[str, tuple[OrderStatus, Move]]] = {
 
 def router(transaction: Transactions, settings: Settings) -> APIRouter:
     """The routes of orders, on the given way to its database."""
-    routes = APIRouter(prefix="/v1", tags=["orders"])
+    routes = APIRouter(prefix="/v1")
     _placing(routes, transaction, settings)
     _reading(routes, transaction)
     for verb, (_, move) in MOVES.items():

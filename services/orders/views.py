@@ -25,7 +25,7 @@ class NewOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     shop_id: UUID
-    lines: Annotated[tuple[NewLine, ...], Field(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[list[NewLine], Field(min_length=1, max_length=LINES_MAX)]
 
     def asked(self) -> AskedOrder:
         """The request as the use case takes it."""

@@ -1,32 +1,26 @@
 """The service `orders` on a real database, without a broker: its API in this process, and its consumers' decisions by hand."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
-from joserfc import jwt
-from joserfc.jwk import KeySet, OKPKey
 
 from contracts.inventory import ProductListed, ShopOpened
 from contracts.messages import Message, Reply
 from contracts.orders import ApproveOrder, RejectOrder
 from contracts.values import OrderId, Rejection, ShopId, TenantId, VatRate
-from infra import clock
-from infra.http import create_app
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.verifier import Verifier
-from services.orders.api import router
 from services.orders.consumers import HANDLES
-from tests.conformance.places import decide, envelope, opened
+from services.orders.main import SERVICE
+from tests.conformance.places import decide, envelope
+from tests.integration.serving import Api, serving
 
-_KEY: Final = OKPKey.generate_key("Ed25519", {"kid": "test", "use": "sig"})
 _BOOK, _CATALOGUE = HANDLES
 PATIENCE_S: Final = 0.3
 Seen = TypeVar("Seen")
@@ -34,12 +28,15 @@ Seen = TypeVar("Seen")
 
 @dataclass
 class Client:
-    """One tenant's client, with a shop and a cake in it."""
+    """One tenant's client and its shop."""
 
-    transaction: Transactions
-    http: httpx.AsyncClient
+    api: Api
     tenant_id: TenantId = field(default_factory=lambda: TenantId(uuid4()))
     shop_id: ShopId = field(default_factory=lambda: ShopId(uuid4()))
+
+    @property
+    def transaction(self) -> Transactions:
+        return self.api.transaction
 
     async def hear(self, *messages: Message) -> list[Reply | None]:
         """What orders answers to one group of messages, committed."""
@@ -66,7 +63,7 @@ class Client:
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """Header names with underscores for dashes."""
-        return await self.http.post(
+        return await self.api.client.post(
             path, json=body, headers={**self.authorization(), **{k.replace("_", "-"): v for k, v in headers.items()}}
         )
 
@@ -74,7 +71,7 @@ class Client:
         return await self.post("/v1/orders", self.body(*lines), **headers)
 
     async def get(self, path: str, **params: str | int) -> httpx.Response:
-        return await self.http.get(path, params=params, headers=self.authorization())
+        return await self.api.client.get(path, params=params, headers=self.authorization())
 
     async def count(self, table: str) -> int:
         """Rows of the tenant."""
@@ -89,22 +86,27 @@ class Client:
         return [row["body"] for row in rows if f'"{name}"' in row["body"]]
 
     def authorization(self) -> dict[str, str]:
-        until = clock.now() + timedelta(hours=1)
-        claims = {"iss": "test", "aud": "oaas", "sub": "somebody", "exp": int(until.timestamp())}
-        claims |= {"tenant_id": str(self.tenant_id), "scope": "orders:read orders:write"}
-        return {"Authorization": "Bearer " + jwt.encode({"alg": "Ed25519", "kid": "test"}, claims, _KEY, algorithms=["Ed25519"])}
+        return self.api.token("orders:read", "orders:write", tenant_id=self.tenant_id)
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Transactions, httpx.AsyncClient]]:
-    """The API of orders in this process."""
-    quick = settings.model_copy(update={"projection_patience_s": PATIENCE_S})
-    public = KeySet([_KEY]).as_dict(private=False)
-    async with opened(settings, "orders") as transaction:
-        verifier = Verifier(json.dumps(public), issuer="test", audience="oaas")
-        app = create_app("test", {"orders": router(transaction, quick)}, verifier=verifier)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://orders") as http:
-            yield transaction, http
+async def ordering(settings: Settings, home: Path) -> AsyncIterator[Client]:
+    """A client of orders, whose shop sells cake."""
+    async with serving(SERVICE, settings.model_copy(update={"projection_patience_s": PATIENCE_S}), home) as api:
+        client = Client(api)
+        await client.learn()
+        yield client
+        # Its last look may still be under way, on a connection of the pool that is closed next.
+        await no_poller()
+
+
+async def no_poller() -> None:
+    """The poller of waiting requests has ended."""
+
+    async def look() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks()]
+
+    await until(look, lambda seen: "orders waiting" not in seen)
 
 
 async def until(look: Callable[[], Awaitable[Seen]], is_it: Callable[[Seen], object], within_s: float = 10) -> Seen:

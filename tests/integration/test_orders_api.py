@@ -3,26 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from contracts.values import Rejection, TenantId, VatRate
 from infra.settings import Settings
-from tests.integration.ordering import Client, serving
+from tests.integration.ordering import Client, ordering
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with serving(settings) as (transaction, http):
-        client = Client(transaction, http)
-        await client.learn()
+async def client(settings: Settings, tmp_path: Path) -> AsyncIterator[Client]:
+    async with ordering(settings, tmp_path) as client:
         yield client
 
 
@@ -107,7 +100,8 @@ async def test_a_product_that_is_still_on_its_way_is_waited_for(client: Client) 
 async def test_orders_are_listed_newest_first_page_by_page(client: Client) -> None:
     placed = [(await client.place()).json()["id"] for _ in range(5)]
     await client.approve(placed[1])
-    seen, cursor = [], {}
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
         page = (await client.get("/v1/orders", limit=2, **cursor)).json()
         seen += [order["id"] for order in page["items"]]

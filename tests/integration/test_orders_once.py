@@ -3,26 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from contracts.values import TenantId
 from infra.settings import Settings
-from tests.integration.ordering import Client, serving, until
+from tests.integration.ordering import Client, ordering, until
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with serving(settings) as (transaction, http):
-        client = Client(transaction, http)
-        await client.learn()
+async def client(settings: Settings, tmp_path: Path) -> AsyncIterator[Client]:
+    async with ordering(settings, tmp_path) as client:
         yield client
 
 
@@ -66,9 +59,9 @@ async def test_two_tenants_may_use_one_key(client: Client) -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "\xe9"])
 async def test_a_key_that_is_none_is_told(client: Client, key: str) -> None:
-    refused = await client.http.post(
-        "/v1/orders", json=client.body(), headers=[*client.authorization().items(), (b"Idempotency-Key", key.encode("latin-1"))]
-    )
+    headers = [(name.encode(), value.encode()) for name, value in client.authorization().items()]
+    raw = (b"Idempotency-Key", key.encode("latin-1"))
+    refused = await client.api.client.post("/v1/orders", json=client.body(), headers=[*headers, raw])
     assert refused.status_code == 422
 
 
@@ -83,7 +76,7 @@ async def test_of_many_requests_at_once_with_one_key_one_places_the_order(client
 async def test_the_second_request_waits_for_the_firsts_commit(client: Client) -> None:
     """The key's row is held by an open transaction that then ends without it: the request waits for its lock and goes on."""
     insert = "INSERT INTO orders.idempotency VALUES ($1, 'one', repeat('0', 64), $2, '{}', now())"
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%orders.idempotency%'"
+    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
     async with client.transaction(client.tenant_id) as scope:
         await scope.connection.execute("SAVEPOINT claimed")
         await scope.connection.execute(insert, client.tenant_id, uuid4())

@@ -1,6 +1,7 @@
 """What the schema `orders` itself keeps: tenants apart, orders whole, the application inside its grants."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -12,16 +13,10 @@ from infra.settings import Settings
 from infra.transaction import Transactions
 from services.orders.model import IdempotencyRow, KnownProduct, KnownShop, OrderLineRow, OrderRow
 from tests.conformance.places import opened
-from tests.integration.ordering import Client, serving
+from tests.integration.ordering import Client, ordering
 from tests.integration.schemas import columns_of, declared_columns
 
 ROWS: Final = (OrderRow, OrderLineRow, KnownShop, KnownProduct, IdempotencyRow)
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
 
 
 @pytest.fixture
@@ -31,9 +26,9 @@ async def transaction(settings: Settings) -> AsyncIterator[Transactions]:
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with serving(settings) as (transaction, http):
-        yield Client(transaction, http)
+async def client(settings: Settings, tmp_path: Path) -> AsyncIterator[Client]:
+    async with ordering(settings, tmp_path) as client:
+        yield client
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.__tablename__)
@@ -43,7 +38,6 @@ async def test_the_migrated_table_equals_its_model(transaction: Transactions, ro
 
 
 async def test_a_line_cannot_refer_to_another_tenants_order(client: Client) -> None:
-    await client.learn()
     order_id = (await client.place()).json()["id"]
     insert = "INSERT INTO orders.order_line VALUES ($1, $2, 1, 'X', 'X', 1, 1, 'ZERO', 1, 0)"
     with pytest.raises(asyncpg.ForeignKeyViolationError):
@@ -58,7 +52,6 @@ async def test_no_row_can_be_written_for_another_tenant(client: Client) -> None:
 
 
 async def test_an_order_is_rejected_exactly_with_a_reason(client: Client) -> None:
-    await client.learn()
     await client.place()
     for change in ("status = 'REJECTED'", "rejection = 'FAULT'", "status = 'LOST'"):
         with pytest.raises(asyncpg.CheckViolationError):

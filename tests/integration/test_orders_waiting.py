@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,20 +12,12 @@ import pytest
 from contracts.values import OrderId, OrderStatus, Rejection, TenantId
 from infra.settings import Settings
 from services.orders.waiting import Waiting
-from tests.integration.ordering import Client, serving, until
+from tests.integration.ordering import Client, no_poller, ordering, until
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> Settings:
-    settings: Settings = request.getfixturevalue("servers").settings
-    return settings
-
-
-@pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with serving(settings) as (transaction, http):
-        client = Client(transaction, http)
-        await client.learn()
+async def client(settings: Settings, tmp_path: Path) -> AsyncIterator[Client]:
+    async with ordering(settings, tmp_path) as client:
         yield client
 
 
@@ -37,16 +30,10 @@ async def orders_of(client: Client, count: int) -> list[str]:
     return await until(look, lambda seen: len(seen) == count)
 
 
-async def no_poller() -> None:
-    async def look() -> list[str]:
-        return [task.get_name() for task in asyncio.all_tasks()]
-
-    await until(look, lambda seen: "orders waiting" not in seen)
-
-
 async def test_the_confirmed_order_is_the_answer(client: Client) -> None:
     placing = asyncio.create_task(client.place(Prefer="respond-async, wait=10"))
-    await client.approve(*await orders_of(client, 1))
+    [order_id] = await orders_of(client, 1)
+    await client.approve(order_id)
     answer = await placing
     assert (answer.status_code, answer.json()["status"], answer.headers["Preference-Applied"]) == (200, "CONFIRMED", "wait=10")
     assert (await client.get(answer.headers["Location"])).json() == answer.json()
@@ -54,7 +41,8 @@ async def test_the_confirmed_order_is_the_answer(client: Client) -> None:
 
 async def test_a_rejected_order_is_an_answer_too(client: Client) -> None:
     placing = asyncio.create_task(client.place(Prefer="wait=10"))
-    await client.reject(*await orders_of(client, 1), Rejection.OUT_OF_STOCK)
+    [order_id] = await orders_of(client, 1)
+    await client.reject(order_id, Rejection.OUT_OF_STOCK)
     answer = await placing
     assert (answer.status_code, answer.json()["status"], answer.json()["rejection"]) == (200, "REJECTED", "OUT_OF_STOCK")
 
