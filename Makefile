@@ -1,7 +1,6 @@
 # `make` prints what there is. Everything it makes lies in .venv/ and .oaas/; `make clean` removes both.
 
-PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
-	command -v $(name) >/dev/null 2>&1 && $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 OAAS := .venv/bin/oaas
 
 .DEFAULT_GOAL := help
@@ -11,8 +10,10 @@ help:  ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup:  ## install what is needed: .venv with the locked dependencies, and RabbitMQ; quick when all is there
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) infra/dev/bootstrap.py
+	@for python in $(PYTHONS); do \
+		if $$python -IS -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then exec $$python -I infra/dev/bootstrap.py; fi; \
+	done; \
+	echo "Python 3.11 or newer is needed and was not found; say where it is: make setup PYTHON=/path/to/python3.11" >&2; exit 1
 
 up: setup  ## run the platform until Ctrl-C and print where it is
 	@exec $(OAAS) up
