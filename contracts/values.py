@@ -22,13 +22,13 @@ QUANTITY_MAX = 1_000_000
 Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A stock-keeping unit: 1 to 64 letters, digits, dots, dashes and underscores, unique within a tenant."""
 
-Pence = Annotated[int, Field(ge=0, le=PENCE_MAX)]
+Pence = Annotated[int, Field(strict=True, ge=0, le=PENCE_MAX)]
 """Money in whole pence sterling."""
 
-Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=QUANTITY_MAX)]
 """A number of units that somebody asks for."""
 
-Available = Annotated[int, Field(ge=0, le=QUANTITY_MAX)]
+Available = Annotated[int, Field(strict=True, ge=0, le=QUANTITY_MAX)]
 """A number of units that may be sold."""
 
 

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from infra.auth import Caller, caller_with
-from infra.http import Problem, Timestamp
 from pydantic import BaseModel, Field
 from sqlalchemy import Row, text
 
 from contracts.values import OrderId
+from infra.auth import Caller, caller_with
+from infra.http import Problem, Timestamp
 from infra.settings import Settings
 from infra.transaction import Transactions
 from sagas.engine.narrative import sentence
@@ -49,7 +49,7 @@ def router(transaction: Transactions, settings: Settings) -> APIRouter:  # noqa:
     routes = APIRouter(tags=["orders"])
 
     @routes.get("/v1/orders/{order_id}/timeline", summary="What happened to an order, step by step")
-    async def timeline(order_id: OrderId, caller: Annotated[Caller, Depends(caller_with("orders:read"))]) -> Timeline:
+    async def timeline(order_id: OrderId, caller: Annotated[Caller, Depends(caller_with("orders:read", "orders:write"))]) -> Timeline:
         """Everything the platform did about the order, in plain words; 404 until its first step."""
         async with transaction(caller.tenant_id) as scope:
             sagas = (await scope.session.execute(_SAGA, {"tenant": caller.tenant_id, "subject": str(order_id)})).all()
