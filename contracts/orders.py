@@ -1,8 +1,6 @@
 """What `orders` understands and answers, and the life of an order as others see it."""
 
-from datetime import datetime
-
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from contracts.messages import Command, Event, Refusal, Reply
 from contracts.values import OrderId, OrderLine, Pence, Rejection, ShopId
@@ -15,7 +13,7 @@ class OrderPlaced(Event):
     shop_id: ShopId
     lines: tuple[OrderLine, ...] = Field(min_length=1)
     total: Pence
-    placed_at: datetime
+    placed_at: AwareDatetime
 
 
 class OrderApproved(Reply):

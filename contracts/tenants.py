@@ -1,6 +1,6 @@
 """What `tenants` understands and answers: the monthly quota that an order takes a place in."""
 
-from datetime import datetime
+from pydantic import AwareDatetime
 
 from contracts.messages import Command, Refusal, Reply
 from contracts.values import OrderId, Pence
@@ -27,7 +27,7 @@ class ReserveQuota(Command[QuotaReserved | QuotaExceeded | TenantSuspended]):
 
     order_id: OrderId
     amount: Pence
-    placed_at: datetime
+    placed_at: AwareDatetime
 
 
 class ReleaseQuota(Command[QuotaReleased]):
