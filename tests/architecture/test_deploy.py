@@ -73,7 +73,13 @@ def test_docker_understands_compose() -> None:
 
 
 GOOD: Final = {"services": {name: {"image": "x"} for name in NAMES}}
-GOOD_IMAGE: Final = "FROM python:3.11-slim AS build\nRUN pip install --require-hashes -r requirements.lock\nFROM python:3.11-slim\nHEALTHCHECK CMD x\nUSER oaas\n"
+GOOD_IMAGE: Final = """
+FROM python:3.11-slim AS build
+RUN pip install --require-hashes -r requirements.lock
+FROM python:3.11-slim
+HEALTHCHECK CMD x
+USER oaas
+"""
 
 
 def _with(name: str, **changes: Any) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""A row of every table of every service, so that what is said of all tables can be tried on each."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from contracts.values import TenantId
+
+Row = dict[str, Any]
+AT: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
+    """Table -> row, a table after those it refers to. Keys of different tenants and numbers differ."""
+
+    def id_of(what: str) -> UUID:
+        return uuid5(tenant_id, f"{what} {number}")
+
+    sku, month = f"SKU-{id_of('sku')}", f"{2000 + id_of('month').int % 1000}-{number:02}"
+    order = {"order_id": id_of("order")}
+    shop = {"shop_id": id_of("shop")}
+    details = {"name": "x", "price_pence": 1, "vat_rate": "ZERO", "allergen_mask": 0}
+    product = {"sku": sku, "version": 1, **details}
+    dated = {"created_at": AT, "changed_at": AT}
+    amounts = {"total_pence": 1, "vat_pence": 0}
+    month_used = {"orders_held": 0, "orders_settled": 0, "pence_held": 0, "pence_settled": 0, "changed_at": AT}
+    saga = {"name": "x", "version": 1, "subject": "x", "state": "RUNNING", "revision": 1, "started_by": "x", "instance": "{}", "events": 1}
+    event = {"number": 1, "kind": "STARTED", "detail": "x", "at": AT}
+    own: dict[str, Row] = {
+        "inventory.shop": {**shop, "name": "x", "created_at": AT},
+        "inventory.product": {**product, "ingredients": [], **dated},
+        "inventory.stock": {**shop, "sku": sku, "available": 1, "held": 0, "consumed": 0, "received": 1, "changed_at": AT},
+        "inventory.stock_hold": {**order, "step": "x", "state": "HELD", **shop, "reservation_id": id_of("hold"), **dated},
+        "inventory.stock_hold_line": {**order, "step": "x", "sku": sku, "quantity": 1},
+        "orders.customer_order": {**order, **shop, "status": "PENDING", **amounts, "revision": 1, **dated},
+        "orders.order_line": {**order, "position": 0, "sku": sku, "name": "x", "quantity": 1, **amounts}
+        | {"unit_price_pence": 1, "vat_rate": "ZERO"},
+        "orders.shop": {**shop, "name": "x"},
+        "orders.product": product,
+        "orders.idempotency": {"key": str(id_of("key")), "fingerprint": "x" * 64, **order, "answer": "{}", "created_at": AT},
+        "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT},
+        "sagas.saga_event": {"saga_id": id_of("saga"), **event},
+        "tenants.tenant": {"name": "x", "status": "ACTIVE", "orders_per_month": 1, "spending_limit_pence": 1, **dated},
+        "tenants.quota": {"month": month, **month_used},
+        "tenants.quota_hold": {**order, "step": "x", "state": "HELD", "month": month, "pence": 1, **dated},
+    }
+    for service in ("inventory", "orders", "sagas", "tenants"):
+        own |= _messages(service, id_of("message"))
+    return {table: {"tenant_id": tenant_id, **row} for table, row in own.items()}
+
+
+def insert(table: str, row: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The statement and its arguments."""
+    places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values())
+
+
+def _messages(service: str, id: UUID) -> dict[str, Row]:
+    return {
+        # Due in the far future: no sweeper takes it for a message that was lost.
+        f"{service}.outbox": {
+            "id": id,
+            "exchange": "x",
+            "routing_key": "x",
+            "body": "{}",
+            "created_at": AT,
+            "due_at": AT.replace(year=2999),
+        },
+        f"{service}.inbox": {"handler": "x", "message_id": id, "received_at": AT},
+        f"{service}.suspect": {"message_id": id, "deaths": 1, "marked_at": AT},
+    }
