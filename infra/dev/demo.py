@@ -62,15 +62,14 @@ async def _play(running: Platform, settings: Settings, orders: int, score: Score
 
 async def _tell(stage: Stage, name: str, story: Story, console: Console) -> str:
     began = time.monotonic()
-    console.print(f"\n[bold]{name}[/]  [dim]{(story.__doc__ or '').splitlines()[0]}[/]")
+    console.print(f"\n[bold]{name}[/]\n  [dim]{(story.__doc__ or '').splitlines()[0]}[/]")
     try:
         await story(stage)
     except MISHAPS as mishap:
         console.print(f"  [bold red]failed:[/] {escape(str(mishap))}")
-        return f"failed: {mishap!r}"
-    finally:
-        # Whatever the story did to them, the next one finds every worker running with its own settings.
+        # Whatever the story left behind, the next one finds every worker running.
         await stage.restore()
+        return f"failed: {mishap!r}"
     console.print(f"  [green]{PASSED}[/] [dim]in {time.monotonic() - began:.1f} s[/]")
     return PASSED
 
@@ -78,6 +77,7 @@ async def _tell(stage: Stage, name: str, story: Story, console: Console) -> str:
 async def _crowd(stage: Stage, orders: int, score: Score, console: Console) -> None:
     wanted = demo_crowd.wishes(orders)
     score.expected = demo_crowd.expected(wanted)
+    await stage.restore()
     crowd = await demo_crowd.gather_crowd(stage)
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console.print(f"\n[bold]{orders} mixed orders of {len(crowd)} tenants[/]  [dim]{demo_crowd.AT_ONCE} at a time[/]")

@@ -21,7 +21,7 @@ ORDERS_PER_MONTH: Final = 50
 """The quota of the tenant on the small plan."""
 
 _PLENTY: Final = {"sourdough": (250, AMPLE), "oat-milk": (180, AMPLE), "cheddar": (425, AMPLE)}
-_SHARES: Final = {"Northern Bakers": 30, "Harbour Deli": 25, "Truffle House": 20, "Small Plan": 15, "Late Payer": 10}
+_SHARES: Final = {"Northern Bakers": 30, "Harbour Deli": 25, "Truffle House": 20, "Corner Shop": 15, "Closed Kitchen": 10}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def expected(wanted: list[Wish]) -> Counter[str]:
     outcomes = Counter(
         {
             Rejection.OUT_OF_STOCK.value: max(0, of["Truffle House"] - SCARCE),
-            Rejection.OVER_QUOTA.value: max(0, of["Small Plan"] - ORDERS_PER_MONTH),
-            Rejection.TENANT_SUSPENDED.value: of["Late Payer"],
+            Rejection.OVER_QUOTA.value: max(0, of["Corner Shop"] - ORDERS_PER_MONTH),
+            Rejection.TENANT_SUSPENDED.value: of["Closed Kitchen"],
         }
     )
     outcomes["CONFIRMED"] = len(wanted) - outcomes.total()
@@ -58,9 +58,9 @@ async def gather_crowd(stage: Stage) -> dict[str, Retailer]:
     """The five tenants, fresh, with their shops."""
     crowd = {name: await stage.retailer(name, dict(_PLENTY)) for name in ("Northern Bakers", "Harbour Deli")}
     crowd["Truffle House"] = await stage.retailer("Truffle House", {"truffle": (3_900, SCARCE)})
-    crowd["Small Plan"] = await stage.retailer("Small Plan", dict(_PLENTY), (ORDERS_PER_MONTH, LIMITS[1]))
-    crowd["Late Payer"] = await stage.retailer("Late Payer", dict(_PLENTY))
-    await stage.administrator.suspend(crowd["Late Payer"].tenant_id)
+    crowd["Corner Shop"] = await stage.retailer("Corner Shop", dict(_PLENTY), (ORDERS_PER_MONTH, LIMITS[1]))
+    crowd["Closed Kitchen"] = await stage.retailer("Closed Kitchen", dict(_PLENTY))
+    await stage.administrator.suspend(crowd["Closed Kitchen"].tenant_id)
     return crowd
 
 
@@ -85,7 +85,7 @@ def outcomes(orders: list[Order]) -> Counter[str]:
 async def _play(stage: Stage, retailer: Retailer, wish: Wish) -> Order:
     order = await retailer.order(dict(wish.lines), wait_s=int(PATIENCE_S))
     if not settled(order):
-        order = await stage.follow(retailer, order.id, settled)
+        order = await stage.follow(retailer, order.id)
     if wish.is_completed and order.status is OrderStatus.CONFIRMED:
         for verb in ("prepare", "ready", "complete"):
             order = await retailer.move(order.id, verb)

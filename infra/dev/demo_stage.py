@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,15 @@ PATIENCE_S: Final = 30.0
 AMPLE: Final = 1_000_000
 LIMITS: Final = (AMPLE, 100 * AMPLE)
 _POLL_S: Final = 0.05
+_ENDS: Final = frozenset({"COMPLETED", "ABANDONED"})
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How a worker was last started."""
+
+    command: tuple[str, ...]
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage:
@@ -34,7 +44,7 @@ class Stage:
         self.administrator: Administrator = clients.administrator()
         self.retailers: list[Retailer] = []
         self._clients = clients
-        self._overrides: dict[str, dict[str, str]] = {}
+        self._runs: dict[str, _Run] = {}
 
     async def retailer(self, name: str, products: dict[str, tuple[int, int]], limits: tuple[int, int] = LIMITS) -> Retailer:
         """A fresh tenant with a shop; `products`: SKU -> (pence, units); `limits`: orders and pence per month."""
@@ -43,16 +53,18 @@ class Stage:
         self.retailers.append(retailer)
         return retailer
 
-    async def run(self, service: str, **overrides: str) -> None:
-        """Have the service's worker run with exactly these settings beside the platform's; restarts it only if it must."""
-        alive = self.running.supervisor.pid(service) is not None
-        if not alive or self._overrides.get(service, {}) != overrides:
-            await asyncio.to_thread(self._restart, service, overrides)
+    async def run(self, service: str, *command: str, **overrides: str) -> None:
+        """Have the service's worker run with exactly these settings beside the platform's; restarts it only if it must.
+
+        `command`: the words after `python -m`, for a test's own worker; the platform's own if none is given.
+        """
+        wanted = _Run(command or ("infra.cli", "worker", service), overrides)
+        if self.pid(service) is None or self._runs.get(service, _Run(("infra.cli", "worker", service))) != wanted:
+            await asyncio.to_thread(self._restart, service, wanted)
 
     async def restore(self) -> None:
         """Every worker runs, with the platform's settings."""
-        for service in MODULES:
-            await self.run(service)
+        await asyncio.gather(*map(self.run, MODULES))
 
     def pid(self, service: str) -> int | None:
         """Process id of the service's worker while it lives."""
@@ -67,27 +79,28 @@ class Stage:
         await until(lambda: _now(self.pid(service)), lambda current: current != pid, f"the worker {service} ({pid}) to die")
         await self.kill(service)
 
-    async def follow(self, retailer: Retailer, order_id: UUID, wanted: Callable[[Order], bool], within_s: float = PATIENCE_S) -> Order:
-        """Tell the order's timeline line by line until the order is as wanted."""
+    async def follow(self, retailer: Retailer, order_id: UUID, within_s: float = PATIENCE_S) -> Order:
+        """Tell the order's timeline line by line until its saga has ended."""
         told = 0
+        has_ended = False
 
         async def look() -> Order:
-            nonlocal told
+            nonlocal told, has_ended
             order = await retailer.find(order_id)
             happenings = await retailer.timeline(order_id)
             for one in happenings[told:]:
                 self.say(f"[dim]+{(one.at - happenings[0].at).total_seconds():6.3f} s[/]  {one.words}")
             told = len(happenings)
+            has_ended = any(one.kind in _ENDS for one in happenings)
             return order
 
-        return await until(look, wanted, f"order {order_id} of {retailer.name}", within_s)
+        return await until(look, lambda order: settled(order) and has_ended, f"order {order_id} of {retailer.name} to end", within_s)
 
-    def _restart(self, service: str, overrides: Mapping[str, str]) -> None:
+    def _restart(self, service: str, wanted: "_Run") -> None:
         supervisor = self.running.supervisor
         supervisor.stop(service)
-        command = [sys.executable, "-m", "infra.cli", "worker", service]
-        supervisor.add(service, command, {**self.running.environment, **overrides})
-        self._overrides[service] = dict(overrides)
+        supervisor.add(service, [sys.executable, "-m", *wanted.command], {**self.running.environment, **wanted.overrides})
+        self._runs[service] = wanted
         supervisor.wait_until_ready(service, 2 * PATIENCE_S)
 
 

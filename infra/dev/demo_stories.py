@@ -4,12 +4,13 @@ Each makes its own tenants, so stories may be played in any order and on a platf
 should raises Unexpected. Deadlines are shortened by settings of the processes, never by another code path.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from contracts.values import OrderStatus, Rejection
 from infra.dev.demo_client import Order, Retailer, Stock, Usage
-from infra.dev.demo_stage import PATIENCE_S, Stage, expect, settled, until
+from infra.dev.demo_stage import PATIENCE_S, Stage, expect, until
 
 Story = Callable[[Stage], Awaitable[None]]
 
@@ -21,7 +22,7 @@ _BREAD: Final = 250
 
 
 async def order_confirmed(stage: Stage) -> None:
-    """An order is confirmed, prepared, handed over: its stock is consumed and its place in the quota settled."""
+    """Confirmed, prepared, handed over: stock is consumed, quota is settled."""
     retailer = await stage.retailer("Crumb & Co", {"sourdough": (_BREAD, 10), "oat-milk": (180, 10)})
     order = await _place(stage, retailer, {"sourdough": 2, "oat-milk": 1})
     _expect_outcome(order, OrderStatus.CONFIRMED)
@@ -36,7 +37,7 @@ async def order_confirmed(stage: Stage) -> None:
 
 
 async def out_of_stock(stage: Stage) -> None:
-    """There is too little on the shelf: the order is rejected and its place in the quota is given back."""
+    """Too little on the shelf: the order is rejected, its quota given back."""
     retailer = await stage.retailer("Empty Shelf", {"sourdough": (_BREAD, 3)})
     order = await _place(stage, retailer, {"sourdough": 4})
     _expect_outcome(order, OrderStatus.REJECTED, Rejection.OUT_OF_STOCK)
@@ -45,7 +46,7 @@ async def out_of_stock(stage: Stage) -> None:
 
 
 async def over_quota(stage: Stage) -> None:
-    """The month's quota is used up: the second order is rejected and its stock is given back."""
+    """The month's quota is used up: the order is rejected, its stock given back."""
     retailer = await stage.retailer("Small Plan", {"sourdough": (_BREAD, 10)}, limits=(1, 10_000))
     first = await retailer.order({"sourdough": 1}, wait_s=int(PATIENCE_S))
     _expect_outcome(first, OrderStatus.CONFIRMED)
@@ -57,7 +58,7 @@ async def over_quota(stage: Stage) -> None:
 
 
 async def tenant_suspended(stage: Stage) -> None:
-    """A suspended tenant still signs in, its orders are refused and hold nothing."""
+    """A suspended tenant still signs in; its orders are refused."""
     retailer = await stage.retailer("Late Payer", {"sourdough": (_BREAD, 10)})
     await stage.administrator.suspend(retailer.tenant_id)
     stage.say("the tenant is suspended")
@@ -69,11 +70,10 @@ async def tenant_suspended(stage: Stage) -> None:
 
 
 async def inventory_down(stage: Stage) -> None:
-    """Inventory is dead: silence undoes what was done; when it is back, the order ends and the late command does nothing."""
-    await stage.run("sagas", **SHORT_DEADLINES)
+    """Inventory is dead: silence undoes the order, and its late command does nothing."""
     retailer = await stage.retailer("Dark Depot", {"sourdough": (_BREAD, 10)})
-    await stage.kill("inventory")
-    stage.say("inventory's worker is killed (SIGKILL) and stays down; its deadline of 30 s is set to 3 s")
+    await asyncio.gather(stage.run("sagas", **SHORT_DEADLINES), stage.kill("inventory"))
+    stage.say("inventory's worker is killed (SIGKILL) and stays down; its deadline is 3 s")
     placed = await retailer.order({"sourdough": 4})
     await until(lambda: stage.administrator.usage(retailer.tenant_id), lambda usage: usage.orders_held == 1, "a place in the quota")
     stage.say("the order has its place in the quota and waits for its stock")
@@ -81,25 +81,25 @@ async def inventory_down(stage: Stage) -> None:
     expect((await retailer.find(placed.id)).status, OrderStatus.PENDING, "the order while its undoing is not answered")
     stage.say("the deadline has passed: the quota is released, the order is still PENDING")
     await stage.run("inventory")
-    stage.say("inventory is started again, and finds both commands in its queue. All of it:")
-    order = await stage.follow(retailer, placed.id, settled)
+    stage.say("inventory is started again and finds both commands. The whole order:")
+    order = await stage.follow(retailer, placed.id)
     _expect_outcome(order, OrderStatus.REJECTED, Rejection.NO_ANSWER)
     await _until_stock(retailer, "sourdough", Stock(available=10, held=0, consumed=0, received=10))
     stage.say("the late command had no effect: 10 of 10 sourdough are on the shelf")
 
 
 async def coordinator_crash(stage: Stage) -> None:
-    """The coordinator dies between its commit and publishing what it committed: the sweeper of the next one sends it."""
+    """The coordinator dies between commit and publish: its successor's sweeper sends."""
     retailer = await stage.retailer("Second Wind", {"sourdough": (_BREAD, 10)})
     await stage.run("sagas", OAAS_CRASH_AT="sagas:committed")
     pid = stage.pid("sagas")
     assert pid is not None
     placed = await retailer.order({"sourdough": 4})
     await stage.until_dead("sagas", pid)
-    stage.say("the coordinator has killed itself: its commands are committed and nobody has sent them")
+    stage.say("the coordinator has killed itself; its commands are committed, not sent")
     await stage.run("sagas")
-    stage.say("it is started again, and its sweeper finds them in the outbox. All of it:")
-    order = await stage.follow(retailer, placed.id, settled)
+    stage.say("it is started again and finds them in the outbox. The whole order:")
+    order = await stage.follow(retailer, placed.id)
     _expect_outcome(order, OrderStatus.CONFIRMED)
     expect(await retailer.stock("sourdough"), Stock(available=6, held=4, consumed=0, received=10), "stock of the order")
     stage.say("nothing was lost, nothing happened twice: 4 of 10 sourdough are held")
@@ -119,7 +119,7 @@ async def _place(stage: Stage, retailer: Retailer, lines: dict[str, int]) -> Ord
     placed = await retailer.order(lines)
     asked = ", ".join(f"{quantity} {sku}" for sku, quantity in lines.items())
     stage.say(f"{retailer.name} orders {asked}: accepted, {placed.status}")
-    return await stage.follow(retailer, placed.id, settled)
+    return await stage.follow(retailer, placed.id)
 
 
 def _expect_outcome(order: Order, status: OrderStatus, rejection: Rejection | None = None) -> None:
