@@ -15,6 +15,7 @@ from contracts.catalog import name_of
 from contracts.messages import Event
 from contracts.values import SagaId, TenantId
 from infra.frames import read_data
+from infra.rows import require_updated
 from sagas.engine.definition import Saga
 from sagas.engine.history import Entry
 from sagas.engine.instance import Instance, from_json, to_json
@@ -41,10 +42,6 @@ _APPEND: Final = """
     INSERT INTO sagas.saga_event (tenant_id, saga_id, number, kind, step, phase, attempt, detail, reply, trace_id, at)
     SELECT $1, event.* FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
             $10::text[], $11::timestamptz[]) AS event"""
-
-
-class RevisionConflict(Exception):
-    """Fewer saga rows were written than were locked: an isolation bug, or somebody deletes sagas."""
 
 
 class UnknownDefinition(LookupError):
@@ -138,9 +135,7 @@ async def _update(connection: asyncpg.Connection, tenant_id: TenantId, old: Sequ
         [one.instance.wake_at for one in old],
         [one.events + len(one.entries) for one in old],
     )
-    # Under row-level security an update that misses its row is no error: it has to be counted.
-    if done != f"UPDATE {len(old)}":
-        raise RevisionConflict(RevisionConflict.__doc__)
+    require_updated(done, len(old))
 
 
 async def _append(connection: asyncpg.Connection, tenant_id: TenantId, moved: Sequence[Held]) -> None:

@@ -17,6 +17,7 @@ from contracts.inventory import ReleaseStock, ReserveStock
 from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.values import OrderId, ShopId, Sku
+from infra.rows import require_updated
 from infra.transaction import Scope
 from services.inventory.model import Hold, HoldState, Level, Product, Shelf, Shop, Stock
 
@@ -61,15 +62,6 @@ _ADD_LINES: Final = """
     INSERT INTO inventory.stock_hold_line (tenant_id, order_id, step, sku, quantity)
     SELECT $1::uuid, line.order_id, $2::text, line.sku, line.quantity
     FROM unnest($3::uuid[], $4::text[], $5::bigint[]) AS line (order_id, sku, quantity)"""
-
-
-class LockedRowMissing(Exception):
-    """A row that this transaction holds locked was not there to be changed: the tenant scope or a statement is wrong."""
-
-    def __init__(self, done: str, expected: int) -> None:
-        super().__init__(f"expected {expected} rows, the database answered {done}")
-        self.done = done
-        self.expected = expected
 
 
 class ShelfRepository:
@@ -126,7 +118,7 @@ async def _save_levels(scope: Scope, levels: Sequence[Level]) -> None:
         [level.consumed for level in levels],
         scope.now,
     )
-    _all_of(done, len(levels))
+    require_updated(done, len(levels))
 
 
 async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
@@ -142,17 +134,11 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
         [hold.reservation_id for hold in holds],
         scope.now,
     )
-    _all_of(done, len(holds))
+    require_updated(done, len(holds))
     lines = [(hold.order_id, sku, quantity) for hold in holds if hold.taken for sku, quantity in hold.quantities.items()]
     if lines:
         orders, skus, quantities = (list(column) for column in zip(*lines, strict=True))
         await scope.connection.execute(_ADD_LINES, scope.tenant_id, STEP, orders, skus, quantities)
-
-
-def _all_of(done: str, expected: int) -> None:
-    # Row-level security hides a row of another tenant without an error: only the count tells.
-    if done != f"UPDATE {expected}":
-        raise LockedRowMissing(done, expected)
 
 
 async def add_shop(scope: Scope, shop: Shop) -> None:

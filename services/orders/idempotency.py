@@ -7,14 +7,18 @@ one key at once: the second waits at the primary key until the first has committ
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import BaseModel
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, select
 
 from contracts.values import OrderId
 from infra.transaction import Scope
-from services.orders.model import IdempotencyRow
+
+_FIND: Final = "SELECT fingerprint, answer FROM orders.idempotency WHERE tenant_id = $1 AND key = $2"
+
+_CLAIM: Final = """
+    INSERT INTO orders.idempotency (tenant_id, key, fingerprint, order_id, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (tenant_id, key) DO NOTHING"""
 
 
 class KeyReused(Exception):
@@ -43,11 +47,10 @@ def claim(key: str | None, body: BaseModel) -> Claim | None:
 
 async def remembered(scope: Scope, claim: Claim) -> str | None:
     """The body that the key was answered with; None if it is new. Raises KeyReused."""
-    keys = (col(IdempotencyRow.tenant_id) == scope.tenant_id, col(IdempotencyRow.key) == claim.key)
-    row = (await scope.session.exec(select(IdempotencyRow).where(*keys))).one_or_none()
-    if row is not None and row.fingerprint != claim.fingerprint:
+    row = await scope.connection.fetchrow(_FIND, scope.tenant_id, claim.key)
+    if row is not None and row["fingerprint"] != claim.fingerprint:
         raise KeyReused(claim.key)
-    return None if row is None else row.answer
+    return None if row is None else str(row["answer"])
 
 
 async def remember(scope: Scope, claim: Claim, order_id: OrderId, answer: str) -> str:
@@ -55,10 +58,5 @@ async def remember(scope: Scope, claim: Claim, order_id: OrderId, answer: str) -
 
     If what comes back is not `answer`, the caller writes nothing: the other request has.
     """
-    row = IdempotencyRow(
-        tenant_id=scope.tenant_id, key=claim.key, fingerprint=claim.fingerprint, order_id=order_id, answer=answer, created_at=scope.now
-    )
-    statement = insert(IdempotencyRow).values(**row.model_dump()).on_conflict_do_nothing(index_elements=["tenant_id", "key"])
-    if (await scope.session.exec(statement)).rowcount == 1:
-        return answer
-    return await remembered(scope, claim) or answer
+    done = await scope.connection.execute(_CLAIM, scope.tenant_id, claim.key, claim.fingerprint, order_id, answer, scope.now)
+    return answer if done == "INSERT 0 1" else await remembered(scope, claim) or answer

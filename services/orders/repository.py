@@ -16,8 +16,9 @@ from contracts.inventory import ProductListed
 from contracts.messages import Envelope
 from contracts.orders import ApproveOrder, RejectOrder
 from contracts.values import OrderId, OrderStatus, Rejection, ShopId, Sku, TenantId, mask_of
+from infra.rows import require_updated
 from infra.transaction import Batch, Scope
-from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, OrderLineRow, OrderRow
+from services.orders.model import Catalogue, KnownProduct, Order, OrderBook, OrderLineRow, OrderRow
 from services.orders.use_cases import PlacedOrder
 
 _LOCK_ORDERS: Final = """
@@ -49,18 +50,26 @@ _SAVE_PRODUCTS: Final = """
         allergen_mask = excluded.allergen_mask
     WHERE known.version < excluded.version"""
 
+_KNOWS_SHOP: Final = "SELECT true FROM orders.shop WHERE tenant_id = $1 AND shop_id = $2"
+
+_FIND_PRODUCTS: Final = """
+    SELECT sku, version, name, price_pence, vat_rate, allergen_mask FROM orders.product
+    WHERE tenant_id = $1 AND sku = ANY($2::text[])"""
+
+_ADD_ORDER: Final = """
+    WITH added AS (
+        INSERT INTO orders.customer_order
+            (tenant_id, order_id, shop_id, status, total_pence, vat_pence, revision, created_at, changed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7))
+    INSERT INTO orders.order_line
+        (tenant_id, order_id, position, sku, name, quantity, unit_price_pence, vat_rate, total_pence, vat_pence)
+    SELECT $1, $2, line.number - 1, line.sku, line.name, line.quantity, line.unit_price, line.vat_rate, line.total, line.vat
+    FROM unnest($8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[])
+        WITH ORDINALITY AS line (sku, name, quantity, unit_price, vat_rate, total, vat, number)"""
+
 _SETTLED: Final = """
     SELECT order_id, status, rejection, revision FROM orders.customer_order
     WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND status NOT IN ('DRAFT', 'PENDING')"""
-
-
-class LockedRowMissing(Exception):
-    """A row that this transaction holds locked was not there to be changed: the tenant scope or a statement is wrong."""
-
-    def __init__(self, done: str, expected: int) -> None:
-        super().__init__(f"expected {expected} rows, the database answered {done}")
-        self.done = done
-        self.expected = expected
 
 
 class OrderBookRepository:
@@ -109,9 +118,7 @@ async def save_orders(scope: Scope, book: OrderBook) -> None:
         [order.revision for order in changed],
         scope.now,
     )
-    # Row-level security hides a row of another tenant without an error: only the count tells.
-    if done != f"UPDATE {len(changed)}":
-        raise LockedRowMissing(done, len(changed))
+    require_updated(done, len(changed))
 
 
 async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> None:
@@ -128,48 +135,34 @@ async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> Non
 
 
 async def knows_shop(scope: Scope, shop_id: ShopId) -> bool:
-    keys = (col(KnownShop.tenant_id) == scope.tenant_id, col(KnownShop.shop_id) == shop_id)
-    return (await scope.session.exec(select(KnownShop.shop_id).where(*keys))).one_or_none() is not None
+    return bool(await scope.connection.fetchval(_KNOWS_SHOP, scope.tenant_id, shop_id))
 
 
 async def find_products(scope: Scope, skus: Iterable[Sku]) -> dict[Sku, KnownProduct]:
     """Those of the products that are known, by SKU."""
-    keys = (col(KnownProduct.tenant_id) == scope.tenant_id, col(KnownProduct.sku).in_(sorted(set(skus))))
-    return {product.sku: product for product in await scope.session.exec(select(KnownProduct).where(*keys))}
+    rows = await scope.connection.fetch(_FIND_PRODUCTS, scope.tenant_id, sorted(set(skus)))
+    return {row["sku"]: KnownProduct(tenant_id=scope.tenant_id, **row) for row in rows}
 
 
 async def add_order(scope: Scope, order: PlacedOrder) -> None:
-    """Insert the PENDING order and its lines."""
-    scope.session.add(
-        OrderRow(
-            tenant_id=scope.tenant_id,
-            order_id=order.order_id,
-            shop_id=order.shop_id,
-            status=OrderStatus.PENDING.value,
-            total_pence=order.total_pence,
-            vat_pence=order.vat_pence,
-            created_at=scope.now,
-            changed_at=scope.now,
-        )
+    """Insert the PENDING order and its lines. Every client waits for this one, so it is a single statement, without the ORM."""
+    await scope.connection.execute(
+        _ADD_ORDER,
+        scope.tenant_id,
+        order.order_id,
+        order.shop_id,
+        OrderStatus.PENDING.value,
+        order.total_pence,
+        order.vat_pence,
+        scope.now,
+        [line.sku for line in order.lines],
+        [line.name for line in order.lines],
+        [line.quantity for line in order.lines],
+        [line.unit_price_pence for line in order.lines],
+        [line.vat_rate.value for line in order.lines],
+        [line.total_pence for line in order.lines],
+        [line.vat_pence for line in order.lines],
     )
-    # The lines refer to the order: it has to be there first.
-    await scope.session.flush()
-    scope.session.add_all(
-        OrderLineRow(
-            tenant_id=scope.tenant_id,
-            order_id=order.order_id,
-            position=position,
-            sku=line.sku,
-            name=line.name,
-            quantity=line.quantity,
-            unit_price_pence=line.unit_price_pence,
-            vat_rate=line.vat_rate.value,
-            total_pence=line.total_pence,
-            vat_pence=line.vat_pence,
-        )
-        for position, line in enumerate(order.lines)
-    )
-    await scope.session.flush()
 
 
 async def find_order(scope: Scope, order_id: UUID) -> OrderRow | None:

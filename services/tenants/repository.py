@@ -15,6 +15,7 @@ from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.tenants import ReleaseQuota, ReserveQuota
 from contracts.values import OrderId
+from infra.rows import require_updated
 from infra.transaction import Scope
 from services.tenants.model import Hold, HoldState, Limits, Month, Quota, QuotaMonth, Tenant, Usage, month_of
 
@@ -57,15 +58,6 @@ _SAVE_HOLDS: Final = """
     UPDATE tenants.quota_hold SET state = hold.state, month = hold.month, pence = hold.pence, changed_at = $7
     FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[]) AS hold (order_id, state, month, pence)
     WHERE quota_hold.tenant_id = $1 AND quota_hold.step = $2 AND quota_hold.order_id = hold.order_id"""
-
-
-class LockedRowMissing(Exception):
-    """A row that this transaction holds locked was not there to be changed: the tenant scope or a statement is wrong."""
-
-    def __init__(self, done: str, expected: int) -> None:
-        super().__init__(f"expected {expected} rows, the database answered {done}")
-        self.done = done
-        self.expected = expected
 
 
 class QuotaRepository:
@@ -123,7 +115,7 @@ async def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
         [usage.pence_settled for usage in months],
         scope.now,
     )
-    _all_of(done, len(months))
+    require_updated(done, len(months))
 
 
 async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
@@ -139,13 +131,7 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
         [hold.pence for hold in holds],
         scope.now,
     )
-    _all_of(done, len(holds))
-
-
-def _all_of(done: str, expected: int) -> None:
-    # Row-level security hides a row of another tenant without an error: only the count tells.
-    if done != f"UPDATE {expected}":
-        raise LockedRowMissing(done, expected)
+    require_updated(done, len(holds))
 
 
 async def add_tenant(scope: Scope, tenant: Tenant) -> None:
