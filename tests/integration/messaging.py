@@ -166,7 +166,7 @@ def items(frames: Sequence[AbstractIncomingMessage]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for frame in frames:
         held = json.loads(frame.body)
-        found += held if isinstance(held, list) else [held]
+        found += held if isinstance(held, list) and held else [held]
     return found
 
 

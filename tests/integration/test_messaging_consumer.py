@@ -1,0 +1,282 @@
+"""The consumer edge on a real broker and database: batches, redeliveries, poison, remembered answers."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import aio_pika
+import pytest
+
+from contracts.inventory import OutOfStock, ReserveStock, StockReserved
+from contracts.messages import Envelope
+from contracts.values import OrderId, TenantId
+from infra.batch import Batches
+from infra.consumer import Consumer, Delivery
+from infra.errors import Retryable
+from infra.frames import encode
+from infra.handling import Handles, handles
+from infra.parking import Parking
+from infra.service import Service
+from infra.transaction import Scope
+from services.inventory.consumers import HANDLES
+from services.inventory.main import SERVICE
+from tests.integration.messaging import COMMANDS, REPLIES, Stage, a_tenant, items, nobody, parts, reserve, until, working
+
+QUEUE: Final = COMMANDS.routing_key
+DEAD: Final = f"{QUEUE}.dead"
+
+
+class Recording:
+    """A repository that loads nothing and notes the orders of each group it is given."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[OrderId]] = []
+
+    async def load(self, _scope: Scope, received: Sequence[Envelope]) -> None:
+        self.groups.append([envelope.data.order_id for envelope in received if isinstance(envelope.data, ReserveStock)])
+
+    async def save(self, scope: Scope, state: None) -> None: ...
+
+
+class Poison(ValueError):
+    """A bug of a use case."""
+
+
+def service(repository: Any, poison: OrderId | None = None, error: type[Exception] = Poison) -> Service:
+    """Inventory, deciding with this repository; it raises on the order `poison`."""
+
+    def decide(command: ReserveStock, _state: Any) -> StockReserved | OutOfStock:
+        if command.order_id == poison:
+            raise error(f"order {poison} is poison")
+        return OutOfStock()
+
+    table: tuple[Handles, ...] = (handles(repository, ReserveStock.answered_by(decide)),)
+    return Service(name="inventory", handles=lambda _settings: table, router=SERVICE.router)
+
+
+def order_of(envelope: Envelope) -> OrderId:
+    assert isinstance(envelope.data, ReserveStock)
+    return envelope.data.order_id
+
+
+async def test_a_frame_is_one_transaction_and_each_envelope_is_answered(stage: Stage, tmp_path: Path) -> None:
+    repository = Recording()
+    tenant_id = TenantId(uuid4())
+    asks = [reserve(tenant_id) for _ in range(5)]
+    async with working(service(repository), stage.settings, tmp_path):
+        await stage.publish(COMMANDS, *asks)
+        replies = items(await stage.read(REPLIES, 5))
+    assert repository.groups == [[order_of(ask) for ask in asks]]
+    assert [reply["commandid"] for reply in replies] == [str(ask.id) for ask in asks]
+    assert {reply["sagaid"] for reply in replies} == {str(ask.sagaid) for ask in asks}
+
+
+async def test_a_redelivered_frame_is_taken_envelope_by_envelope(stage: Stage, tmp_path: Path) -> None:
+    repository = Recording()
+    asks = [reserve(TenantId(uuid4())) for _ in range(5)]
+    await stage.publish(COMMANDS, *asks)
+    await take_and_die(stage)
+    async with working(service(repository), stage.settings, tmp_path):
+        replies = items(await stage.read(REPLIES, 5))
+    assert sorted(repository.groups) == sorted([order_of(ask)] for ask in asks)
+    assert len(replies) == 5
+    # The marks went with the effects.
+    assert await stage.rows("SELECT FROM inventory.suspect") == []
+
+
+async def take_and_die(stage: Stage) -> None:
+    """What a process does that is killed while it handles the first message of the queue."""
+    connection = await aio_pika.connect(stage.settings.rabbitmq_url)
+    queue = await (await connection.channel()).get_queue(QUEUE, ensure=False)
+
+    async def taken() -> bool:
+        return await queue.get(fail=False) is not None
+
+    await until(taken, lambda: "no message came")
+    await connection.close()
+
+
+async def test_an_envelope_that_killed_its_processes_is_parked_untried(stage: Stage, tmp_path: Path) -> None:
+    repository = Recording()
+    tenant_id = TenantId(uuid4())
+    killer, other = reserve(tenant_id), reserve(tenant_id)
+    await stage.administrator.execute(
+        "INSERT INTO inventory.suspect (tenant_id, message_id, deaths, marked_at) VALUES ($1, $2, $3, now())",
+        tenant_id,
+        killer.id,
+        stage.settings.deaths_max,
+    )
+    await stage.publish(COMMANDS, killer, other)
+    await take_and_die(stage)
+    async with working(service(repository), stage.settings, tmp_path):
+        [letter] = await stage.read(DEAD, 1)
+        replies = items(await stage.read(REPLIES, 2))
+    assert repository.groups == [[order_of(other)]]
+    assert letter.headers["x-exception-type"] == "KilledItsProcess"
+    assert letter.headers["x-attempt"] == stage.settings.deaths_max + 1
+    assert sorted(reply["type"] for reply in replies) == ["inventory.OutOfStock.v1", "sagas.StepFaulted.v1"]
+
+
+async def test_the_poison_envelope_of_a_frame_is_parked_alone_with_its_story(stage: Stage, tmp_path: Path) -> None:
+    tenant_id = TenantId(uuid4())
+    asks = [reserve(tenant_id) for _ in range(8)]
+    poison = asks[3]
+    async with working(service(Recording(), order_of(poison)), stage.settings, tmp_path):
+        await stage.publish(COMMANDS, *asks)
+        replies = items(await stage.read(REPLIES, 8))
+        [letter] = await stage.read(DEAD, 1)
+    assert {reply["commandid"] for reply in replies} == {str(ask.id) for ask in asks}
+    [fault] = [reply for reply in replies if reply["type"] == "sagas.StepFaulted.v1"]
+    assert fault["commandid"] == str(poison.id)
+    assert fault["sagaid"] == str(poison.sagaid)
+    assert fault["data"]["fingerprint"] == letter.headers["x-fingerprint"]
+    [parked] = items([letter])
+    assert parked["id"] == str(poison.id)
+    assert letter.headers["x-exception-type"] == "Poison"
+    assert "is poison" in str(letter.headers["x-exception-message"])
+    assert "decide" in str(letter.headers["x-exception-stack"])
+    assert letter.headers["x-origin-queue"] == QUEUE
+    assert letter.headers["x-tenant"] == str(tenant_id)
+    assert letter.headers["x-saga"] == str(poison.sagaid)
+    # Not remembered: replaying the letter tries it anew.
+    remembered = await stage.rows("SELECT message_id FROM inventory.inbox WHERE tenant_id = $1", tenant_id)
+    assert {row["message_id"] for row in remembered} == {ask.id for ask in asks} - {poison.id}
+
+
+async def test_a_letter_and_the_word_to_its_saga_are_one_commit(stage: Stage) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        ask = reserve(TenantId(uuid4()))
+        await Parking(QUEUE, inventory.transaction, inventory.relay, stage.settings).park(ask, Poison("x"), attempt=1)
+    rows = await stage.rows("SELECT exchange, xmin::text FROM inventory.outbox ORDER BY exchange")
+    assert [row["exchange"] for row in rows] == ["dead-letters", "inventory.replies"]
+    assert len({row["xmin"] for row in rows}) == 1
+
+
+@pytest.mark.parametrize("broken", ['{"no": "envelope"}', '"text"', "null", "17", "[]"])
+async def test_what_is_no_envelope_is_parked_and_its_neighbours_are_handled(stage: Stage, tmp_path: Path, broken: str) -> None:
+    ask = reserve(TenantId(uuid4()))
+    async with working(service(Recording()), stage.settings, tmp_path):
+        await stage.publish(COMMANDS, broken, ask)
+        [reply] = items(await stage.read(REPLIES, 1))
+        [letter] = await stage.read(DEAD, 1)
+    assert reply["commandid"] == str(ask.id)
+    assert letter.headers["x-exception-type"]
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"\xff\xfe", b"{}", b"[]", b"[" * 2000])
+async def test_what_is_no_frame_is_parked_and_the_queue_goes_on(stage: Stage, tmp_path: Path, body: bytes) -> None:
+    exchange = await stage.client.get_exchange(COMMANDS.exchange, ensure=False)
+    ask = reserve(TenantId(uuid4()))
+    async with working(service(Recording()), stage.settings, tmp_path):
+        await exchange.publish(aio_pika.Message(body), QUEUE)
+        await stage.publish(COMMANDS, ask)
+        assert len(items(await stage.read(REPLIES, 1))) == 1
+
+        async def parked() -> bool:
+            return await stage.waiting(DEAD) == 1
+
+        await until(parked, lambda: "the letter is not parked")
+
+
+async def test_a_failure_in_passing_is_tried_again_within_bounds_then_parked(stage: Stage, tmp_path: Path) -> None:
+    settings = stage.settings.model_copy(update={"backoff_s": 0.01, "attempts_max": 3})
+    repository = Recording()
+    ask = reserve(TenantId(uuid4()))
+    async with working(service(repository, order_of(ask), Retryable), settings, tmp_path):
+        await stage.publish(COMMANDS, ask)
+        [letter] = await stage.read(DEAD, 1)
+    assert repository.groups == [[order_of(ask)]] * 3
+    assert letter.headers["x-attempt"] == 3
+
+
+async def test_a_command_delivered_twice_gets_the_same_answer_and_has_one_effect(stage: Stage, tmp_path: Path) -> None:
+    async with working(SERVICE, stage.settings, tmp_path), parts(stage.settings) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+        ask, refused = reserve(tenant_id), reserve(tenant_id, quantity=50)
+        first = await answers(stage, ask, refused)
+        again = await answers(stage, ask, refused)
+        together = await answers(stage, ask, ask, refused, expected=2)
+    assert first == again == together
+    assert ["StockReserved" in first[0], "OutOfStock" in first[1]] == [True, True]
+    assert await levels(stage, tenant_id) == [("APPLE", 9, 1)]
+
+
+async def answers(stage: Stage, *asks: Envelope, expected: int | None = None) -> list[str]:
+    """The bodies that come back, as text, byte for byte."""
+    await stage.publish(COMMANDS, *asks)
+    frames = await stage.read(REPLIES, expected or len(asks))
+    return sorted(b"".join(frame.body for frame in frames).decode().replace("][", ",").strip("[]").split(',{"specversion"'), key=_kind)
+
+
+def _kind(body: str) -> str:
+    return "1" if "StockReserved" in body else "2"
+
+
+async def levels(stage: Stage, tenant_id: TenantId) -> list[tuple[str, int, int]]:
+    rows = await stage.rows("SELECT sku, available, held FROM inventory.stock WHERE tenant_id = $1 ORDER BY sku", tenant_id)
+    return [(row["sku"], row["available"], row["held"]) for row in rows]
+
+
+async def test_two_workers_with_the_same_tenants_and_skus_in_opposite_order_commit_everything(stage: Stage, tmp_path: Path) -> None:
+    settings = stage.settings.model_copy(update={"prefetch_frames": 2})
+    skus = [f"SKU-{number}" for number in range(6)]
+    async with parts(settings) as inventory:
+        tenants = [await a_tenant(inventory.transaction, **dict.fromkeys(skus, 1000)) for _ in range(4)]
+        asks = [reserve(tenant_id, *skus) for tenant_id in tenants for _ in range(60)]
+        backwards = [reserve(tenant_id, *reversed(skus)) for tenant_id in reversed(tenants) for _ in range(60)]
+        async with working(SERVICE, settings, tmp_path) as one, working(SERVICE, settings, tmp_path) as other:
+            for start in range(0, len(asks), 20):
+                await stage.publish(COMMANDS, *asks[start : start + 20])
+                await stage.publish(COMMANDS, *backwards[start : start + 20])
+            replies = items(await stage.read(REPLIES, len(asks) + len(backwards)))
+            assert all(sum(consumer.handled for consumer in worker._consumers) for worker in (one, other)), "one worker did it all"
+    assert {reply["type"] for reply in replies} == {"inventory.StockReserved.v1"}
+    assert await stage.waiting(DEAD) == 0
+    for tenant_id in tenants:
+        assert await levels(stage, tenant_id) == [(sku, 880, 120) for sku in skus]
+
+
+async def test_batches_with_everything_in_opposite_order_never_deadlock(stage: Stage) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        tenants = [await a_tenant(inventory.transaction, A=1000, B=1000) for _ in range(5)]
+        asks = [reserve(tenant_id, "A", "B") for tenant_id in tenants for _ in range(20)]
+        orders = {order_of(ask) for ask in asks}
+        batches = Batches(inventory.transaction, HANDLES)
+        before = (await stage.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
+        # Raises whatever the database says: nothing is tried again here.
+        await asyncio.gather(*(batches.commit(part) for part in (asks, asks[::-1], asks[50:] + asks[:50], asks[::-1][30:])))
+        after = (await stage.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
+    assert after == before
+    assert len(orders) == 100
+    for tenant_id in tenants:
+        assert await levels(stage, tenant_id) == [("A", 980, 20), ("B", 980, 20)]
+
+
+async def test_no_frame_is_acked_before_its_effect_is_committed(stage: Stage) -> None:
+    class Message:
+        acked = False
+
+        async def ack(self) -> None:
+            self.acked = True
+
+    async with parts(stage.settings) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+        consumer = Consumer(QUEUE, Batches(inventory.transaction, HANDLES), inventory.transaction, inventory.relay, stage.settings)
+        running = asyncio.create_task(consumer.run())
+        message = Message()
+        async with stage.administrator.transaction():
+            await stage.rows("SELECT FROM inventory.stock WHERE tenant_id = $1 FOR UPDATE", tenant_id)
+            consumer.take(Delivery(message, encode([reserve(tenant_id).model_dump_json(exclude_none=True)]), redelivered=False))
+
+            async def waits() -> bool:
+                blocked = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+                return bool((await stage.rows(blocked))[0][0])
+
+            await until(waits, lambda: "the consumer does not wait for the row")
+            assert not message.acked
+        await consumer.drain(10)
+        assert message.acked
+        running.cancel()
+    assert await levels(stage, tenant_id) == [("APPLE", 9, 1)]

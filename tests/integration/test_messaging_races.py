@@ -1,0 +1,142 @@
+"""Two workers and one order, and a consumer whose connection breaks: whoever waits, waits for a lock, not for the clock."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from contracts.inventory import ReleaseStock
+from contracts.messages import Envelope
+from contracts.values import OrderId, TenantId
+from infra.batch import Batches
+from infra.handling import Handles
+from infra.transaction import Scope
+from services.inventory.consumers import HANDLES
+from services.inventory.main import SERVICE
+from tests.integration.messaging import COMMANDS, REPLIES, Stage, a_tenant, envelope, items, nobody, parts, reserve, until, working
+
+HELD: Final = "SELECT sum(held)::int FROM inventory.stock WHERE tenant_id = $1"
+BLOCKED: Final = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0 AND datname = current_database()"
+
+
+class Pausing:
+    """The real repository, which stops after it has saved until it is let go: its transaction stays open, with its locks."""
+
+    def __init__(self) -> None:
+        self.saved, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def load(self, scope: Scope, received: list[Envelope]) -> Any:
+        return await HANDLES[0].repository.load(scope, received)
+
+    async def save(self, scope: Scope, state: Any) -> None:
+        await HANDLES[0].repository.save(scope, state)
+        self.saved.set()
+        await self.go_on.wait()
+
+
+@pytest.mark.parametrize("ask_first", [True, False], ids=["ask first", "undo first"])
+async def test_an_ask_and_an_undo_of_one_order_at_once_leave_no_hold(stage: Stage, ask_first: bool) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+        order_id = OrderId(uuid4())
+        pair = [reserve(tenant_id, order_id=order_id), envelope(tenant_id, ReleaseStock(order_id=order_id))]
+        first, second = pair if ask_first else pair[::-1]
+        pausing = Pausing()
+        slow = Batches(inventory.transaction, [Handles(pausing, HANDLES[0].decide)])
+        one = asyncio.create_task(slow.commit([first]))
+        await pausing.saved.wait()
+        other = asyncio.create_task(Batches(inventory.transaction, HANDLES).commit([second]))
+        await somebody_is_blocked(stage)
+        pausing.go_on.set()
+        await asyncio.gather(one, other)
+    assert (await stage.rows(HELD, tenant_id))[0][0] == 0
+    assert [row["state"] for row in await stage.rows("SELECT state FROM inventory.stock_hold WHERE tenant_id = $1", tenant_id)] == [
+        "WITHDRAWN"
+    ]
+
+
+async def test_two_workers_with_the_same_command_give_one_effect_and_the_same_answer(stage: Stage) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+        ask = reserve(tenant_id)
+        pausing = Pausing()
+        one = asyncio.create_task(Batches(inventory.transaction, [Handles(pausing, HANDLES[0].decide)]).commit([ask]))
+        await pausing.saved.wait()
+        other = asyncio.create_task(Batches(inventory.transaction, HANDLES).commit([ask]))
+        # The second waits at the inbox, before it has locked anything else.
+        await somebody_is_blocked(stage)
+        pausing.go_on.set()
+        await asyncio.gather(one, other)
+    assert (await stage.rows(HELD, tenant_id))[0][0] == 1
+    assert len(await stage.rows("SELECT FROM inventory.outbox WHERE tenant_id = $1", tenant_id)) == 1
+
+
+async def test_a_statement_cut_off_in_the_middle_changes_nothing_and_comes_again(stage: Stage) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+        ask = reserve(tenant_id)
+        pausing = Pausing()
+        cut = asyncio.create_task(Batches(inventory.transaction, [Handles(pausing, HANDLES[0].decide)]).commit([ask]))
+        await pausing.saved.wait()
+        cut.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cut
+        assert (await stage.rows(HELD, tenant_id))[0][0] == 0
+        await Batches(inventory.transaction, HANDLES).commit([ask])
+    assert (await stage.rows(HELD, tenant_id))[0][0] == 1
+
+
+async def test_consuming_goes_on_after_the_broker_closed_every_connection(stage: Stage, tmp_path: Path) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        tenant_id = await a_tenant(inventory.transaction, APPLE=10_000)
+    asks = [reserve(tenant_id) for _ in range(300)]
+    settings = stage.settings.model_copy(update={"resend_after_s": 0.5, "prefetch_frames": 5})
+    async with working(SERVICE, settings, tmp_path) as worker:
+        closed = 0
+
+        async def cut() -> bool:
+            nonlocal closed
+            closed += await stage.close_connections()
+            return closed >= 2
+
+        await until(cut, lambda: f"only {closed} connections were seen")
+        for start in range(0, 300, 10):
+            await stage.publish(COMMANDS, *asks[start : start + 10])
+        await stage.close_connections()
+        answered: set[str] = set()
+
+        async def all_answered() -> bool:
+            if await stage.waiting(REPLIES):
+                answered.update(item["commandid"] for item in items(await stage.read(REPLIES, 1)))
+            return answered == {str(ask.id) for ask in asks}
+
+        await until(all_answered, lambda: f"{len(answered)} of {len(asks)} commands were answered")
+        assert sum(consumer.interruptions for consumer in worker._consumers) > 0
+    assert (await stage.rows(HELD, tenant_id))[0][0] == 300
+
+
+async def test_a_tenant_locked_by_somebody_else_is_waited_for_and_no_other_commits_before_its_batch(stage: Stage) -> None:
+    async with parts(stage.settings, hand_over=nobody) as inventory:
+        first, second = sorted([await a_tenant(inventory.transaction), await a_tenant(inventory.transaction)])
+        async with stage.administrator.transaction():
+            await stage.rows("SELECT FROM inventory.stock WHERE tenant_id = $1 FOR UPDATE", first)
+            batch = asyncio.create_task(Batches(inventory.transaction, HANDLES).commit([reserve(second), reserve(first)]))
+            await somebody_is_blocked(stage)
+            assert await held_of(stage, [first, second]) == [0, 0]
+        await batch
+    assert await held_of(stage, [first, second]) == [1, 1]
+
+
+async def held_of(stage: Stage, tenants: list[TenantId]) -> list[int]:
+    return [(await stage.rows(HELD, tenant_id))[0][0] for tenant_id in tenants]
+
+
+async def somebody_is_blocked(stage: Stage) -> None:
+    async def blocked() -> bool:
+        # The statistics of a transaction are a snapshot; locks are not.
+        await stage.administrator.execute("SELECT pg_stat_clear_snapshot()")
+        return bool((await stage.rows(BLOCKED))[0][0])
+
+    await until(blocked, lambda: "nobody waits for a lock")
