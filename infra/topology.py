@@ -5,6 +5,8 @@ dead lettering are policies, which go through the management API. Without its po
 services refuse to start on a mismatch.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -43,7 +45,7 @@ async def apply_policies(settings: Settings) -> None:
 
 
 async def missing_policies(settings: Settings) -> list[str]:
-    """What is wrong with the live policies, in words; empty if every work queue has exactly its own."""
+    """What is wrong with the live policies, in words; empty if every work queue has exactly its own and obeys it."""
     async with _management(settings) as client:
         live = {policy["name"]: policy for policy in await _ask(client, "GET", f"/api/policies/{_vhost(settings)}")}
     problems = []
@@ -53,7 +55,19 @@ async def missing_policies(settings: Settings) -> list[str]:
             problems.append(f"policy {name} is missing")
         elif any(found.get(part) != wanted[part] for part in wanted):
             problems.append(f"policy {name} differs: it is {found.get('definition')}, it should be {wanted['definition']}")
+        problems += [
+            f"policy {other} outranks {name}" for other, policy in live.items() if other != name and _outranks(policy, name, wanted)
+        ]
     return problems
+
+
+def _outranks(policy: Mapping[str, Any], queue: str, ours: Mapping[str, Any]) -> bool:
+    # A queue obeys one policy only: the highest, whoever set it. Among equals the broker picks any.
+    return (
+        policy["priority"] >= ours["priority"]
+        and policy["apply-to"] in ("all", "queues", "quorum_queues")
+        and re.search(policy["pattern"], queue) is not None
+    )
 
 
 async def refuse_a_mismatch(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Two workers and one order, and a consumer whose connection breaks: whoever waits, waits for a lock, not for the clock."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -27,7 +28,7 @@ class Pausing:
     def __init__(self) -> None:
         self.saved, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def load(self, scope: Scope, received: list[Envelope]) -> Any:
+    async def load(self, scope: Scope, received: Sequence[Envelope]) -> Any:
         return await HANDLES[0].repository.load(scope, received)
 
     async def save(self, scope: Scope, state: Any) -> None:

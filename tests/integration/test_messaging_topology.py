@@ -56,7 +56,7 @@ async def test_a_policy_that_differs_is_refused_by_name(stage: Stage) -> None:
 async def test_a_policy_that_outranks_ours_is_refused(stage: Stage) -> None:
     outranking = {"pattern": ".*", "apply-to": "queues", "priority": 99, "definition": {"max-length": 10}}
     await stage.management("PUT", f"/api/policies/{stage.vhost}/everything", outranking)
-    with pytest.raises(Misconfigured, match="everything"):
+    with pytest.raises(Misconfigured, match=f"policy everything outranks {QUEUE}"):
         await topology.refuse_a_mismatch(stage.settings)
 
 
