@@ -68,7 +68,7 @@ class Platform:
 def up(settings: Settings, *, as_json: bool = False) -> None:
     """Start everything, print where it is, run until Ctrl-C or SIGTERM, stop everything."""
     say: Say = (lambda _: None) if as_json else _print
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
