@@ -112,8 +112,14 @@ class Retailer:
         for sku, (price_pence, units) in products.items():
             details = {"sku": sku, "name": sku.capitalize(), "price_pence": price_pence, "vat_rate": "ZERO"}
             await self._ask("POST", "/v1/products", details)
-            await self._ask("PUT", f"/v1/shops/{self._shop}/stock/{sku}", {"available": units})
-            self.received[sku] = units
+            self.received[sku] = 0
+            await self.stock_up(sku, units)
+
+    async def stock_up(self, sku: str, units: int) -> None:
+        """Put more units on the shelf. Nobody may order the SKU meanwhile: what is available is set, not added to."""
+        available = (await self.stock(sku)).available + units
+        await self._ask("PUT", f"/v1/shops/{self._shop}/stock/{sku}", {"available": available})
+        self.received[sku] += units
 
     async def order(self, lines: dict[str, int], *, wait_s: int = 0) -> Order:
         """Place an order, SKU -> quantity; waits up to `wait_s` for its end, so that PENDING means the time was up."""

@@ -8,13 +8,13 @@ from sagas.engine.instance import Phase
 
 _WHAT: Final[Mapping[str | None, str]] = {
     Phase.ASK.value: "{step}",
-    Phase.UNDO.value: "undoing {step}",
-    Phase.ABANDON.value: "telling the customer's side that it is off",
+    Phase.UNDO.value: "the undo of {step}",
+    Phase.ABANDON.value: "the ending",
     None: "the saga",
 }
 _WORDS: Final[Mapping[str, str]] = {
     Kind.STARTED: "Started.",
-    Kind.ASKED: "Asked for {what}: {detail}.",
+    Kind.ASKED: "Asked for {what} ({detail}).",
     Kind.ASKED_AGAIN: "No answer yet; asked again for {what}, time {attempt}.",
     Kind.ANSWERED: "Done: {what} ({detail}).",
     Kind.REFUSED: "Refused: {what} ({detail}).",
