@@ -50,7 +50,7 @@ def demo(settings: Settings, *, as_json: bool, orders: int) -> bool:
 
 
 async def _play(running: Platform, settings: Settings, orders: int, score: Score, console: Console) -> None:
-    async with clients(running.api_url, running.home, settings) as made:
+    async with clients(running.api_url, settings) as made:
         stage = Stage(running, made, lambda line: console.print(f"  {line}"))
         for name, story in STORIES.items():
             score.stories[name] = await _tell(stage, name, story, console)

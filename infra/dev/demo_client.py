@@ -6,24 +6,22 @@ Answers are read into small values. An answer that nobody expected is an Unexpec
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import httpx
 
 from contracts.values import OrderLine, OrderStatus, Rejection
-from infra.clock import now
 from infra.settings import Settings
-from infra.token import issue
+from infra.token import token
 
 Ask = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 PAGE: Final = 200
 _TIMEOUT_S: Final = 60.0
-_TOKEN_LIFETIME: Final = timedelta(hours=1)
-_RETAILER: Final = ("catalog:read", "catalog:write", "orders:read", "orders:write")
+_TOKEN_LIFETIME: Final = "1h"
+_RETAILER: Final = "catalog:read catalog:write orders:read orders:write"
 
 
 class Unexpected(Exception):
@@ -159,27 +157,19 @@ class Retailer:
 class Clients:
     """Clients of one platform, on one connection pool."""
 
-    def __init__(self, http: httpx.AsyncClient, home: Path, settings: Settings) -> None:
+    def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
         self._http = http
-        self._home = home
         self._settings = settings
 
     def administrator(self) -> Administrator:
-        return Administrator(self._as(None, ("tenants:admin",)))
+        return Administrator(self._as(None, "tenants:admin"))
 
     def retailer(self, name: str, tenant_id: UUID) -> Retailer:
         return Retailer(self._as(tenant_id, _RETAILER), name, tenant_id)
 
-    def _as(self, tenant_id: UUID | None, scopes: Sequence[str]) -> Ask:
-        token = issue(
-            self._home,
-            now(),
-            tenant_id=tenant_id,
-            scopes=scopes,
-            lifetime=_TOKEN_LIFETIME,
-            issuer=self._settings.issuer,
-            audience=self._settings.audience,
-        )
+    def _as(self, tenant_id: UUID | None, scope: str) -> Ask:
+        tenant = str(tenant_id) if tenant_id else None
+        bearer = token(self._settings, tenant=tenant, scope=scope, ttl=_TOKEN_LIFETIME)["token"]
 
         async def ask(
             method: str,
@@ -188,7 +178,7 @@ class Clients:
             headers: dict[str, str] | None = None,
             expected: Sequence[int] = (200, 201, 202),
         ) -> dict[str, Any]:
-            answer = await self._http.request(method, path, json=body, headers={"Authorization": f"Bearer {token}", **(headers or {})})
+            answer = await self._http.request(method, path, json=body, headers={"Authorization": f"Bearer {bearer}", **(headers or {})})
             if answer.status_code not in expected:
                 raise Unexpected(f"{method} {path} {body or ''} was answered {answer.status_code}: {answer.text[:500]}")
             found: dict[str, Any] = answer.json()
@@ -198,10 +188,10 @@ class Clients:
 
 
 @asynccontextmanager
-async def clients(api_url: str, home: Path, settings: Settings) -> AsyncIterator[Clients]:
-    """Clients of the platform at this URL whose development key is kept in `home`."""
+async def clients(api_url: str, settings: Settings) -> AsyncIterator[Clients]:
+    """Clients of the platform at this URL; their tokens are signed with the development key of `settings.home`."""
     async with httpx.AsyncClient(base_url=api_url, timeout=_TIMEOUT_S) as http:
-        yield Clients(http, home, settings)
+        yield Clients(http, settings)
 
 
 def _order(found: dict[str, Any]) -> Order:

@@ -38,7 +38,7 @@ def running() -> Iterator[Platform]:
 @pytest.fixture
 async def stage(running: Platform) -> AsyncIterator[Stage]:
     """A stage with nobody on it yet. What it says is shown when a test fails; afterwards every worker runs as it should."""
-    async with clients(running.api_url, HOME, Settings()) as made:
+    async with clients(running.api_url, Settings(home=HOME)) as made:
         set_up = Stage(running, made, print)
         try:
             yield set_up
