@@ -20,7 +20,7 @@ Ask = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 PAGE: Final = 200
 _TIMEOUT_S: Final = 60.0
-_TOKEN_LIFETIME: Final = "1h"
+_VALID_FOR: Final = "1h"
 _RETAILER: Final = "catalog:read catalog:write orders:read orders:write"
 
 
@@ -169,7 +169,7 @@ class Clients:
 
     def _as(self, tenant_id: UUID | None, scope: str) -> Ask:
         tenant = str(tenant_id) if tenant_id else None
-        bearer = token(self._settings, tenant=tenant, scope=scope, ttl=_TOKEN_LIFETIME)["token"]
+        bearer = token(self._settings, tenant=tenant, scope=scope, ttl=_VALID_FOR)["token"]
 
         async def ask(
             method: str,
