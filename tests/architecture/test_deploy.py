@@ -13,6 +13,7 @@ from tests.architecture.source import ROOT, document
 
 COMPOSE: Final = "compose.yaml"
 DOCKERFILE: Final = "infra/deploy/docker/Dockerfile"
+EXAMPLE: Final = "infra/deploy/docker/example.env"
 NAMES: Final = {"postgres", "rabbitmq", "migrate", "api", *(f"worker-{name}" for name in MODULES)}
 LOOPBACK: Final = ("127.0.0.1:", "[::1]:")
 
@@ -68,7 +69,9 @@ def test_docker_understands_compose() -> None:
             key for key in composed if key[:2] == "x-"
         }
         return
-    done = subprocess.run(["docker", "compose", "-f", COMPOSE, "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["docker", "compose", "--env-file", EXAMPLE, "-f", COMPOSE, "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
