@@ -41,7 +41,7 @@ class Order:
     @property
     def outcome(self) -> str:
         """Where it has come to, and why."""
-        return f"{self.status} {self.rejection}" if self.rejection else self.status.value
+        return outcome_of(self.status, self.rejection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,11 @@ async def clients(api_url: str, settings: Settings) -> AsyncIterator[Clients]:
     """Clients of the platform at this URL; their tokens are signed with the development key of `settings.home`."""
     async with httpx.AsyncClient(base_url=api_url, timeout=_TIMEOUT_S) as http:
         yield Clients(http, settings)
+
+
+def outcome_of(status: OrderStatus, rejection: Rejection | None) -> str:
+    """In words, such as CONFIRMED or REJECTED OUT_OF_STOCK."""
+    return f"{status} {rejection}" if rejection else status.value
 
 
 def _order(found: dict[str, Any]) -> Order:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from contracts.values import OrderStatus, Rejection
-from infra.dev.demo_client import Order, Retailer, Stock, Usage
+from infra.dev.demo_client import Order, Retailer, Stock, Usage, outcome_of
 from infra.dev.demo_stage import PATIENCE_S, Stage, expect, until
 
 Story = Callable[[Stage], Awaitable[None]]
@@ -123,7 +123,7 @@ async def _place(stage: Stage, retailer: Retailer, lines: dict[str, int]) -> Ord
 
 
 def _expect_outcome(order: Order, status: OrderStatus, rejection: Rejection | None = None) -> None:
-    expect((order.status, order.rejection), (status, rejection), f"order {order.id}")
+    expect(order.outcome, outcome_of(status, rejection), f"order {order.id}")
 
 
 async def _until_stock(retailer: Retailer, sku: str, wanted: Stock) -> None:
