@@ -200,5 +200,11 @@ async def a_tenant(transaction: Transactions, **stock: int) -> TenantId:
     return tenant_id
 
 
+async def levels(stage: Stage, tenant_id: TenantId) -> list[tuple[str, int, int]]:
+    """SKU, available and held of the tenant's shop."""
+    rows = await stage.rows("SELECT sku, available, held FROM inventory.stock WHERE tenant_id = $1 ORDER BY sku", tenant_id)
+    return [(row["sku"], row["available"], row["held"]) for row in rows]
+
+
 def nobody(outgoing: Sequence[Outgoing]) -> None:
     """Takes what was committed and forgets it, as a process that dies does."""
