@@ -200,7 +200,7 @@ class Consumer:
     async def _wait_out(self, error: Exception) -> None:
         self.interruptions += 1
         _log.warning("database out of reach, consuming pauses", extra={"queue": self.queue, "error": repr(error)})
-        async for attempt in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+        async for attempt in while_out_of_reach(self._settings):
             with attempt:
                 async with self._transaction.batch():
                     pass
@@ -211,7 +211,7 @@ class Consumer:
         for envelope in envelopes:
             by_tenant.setdefault(envelope.tenantid, []).append(envelope)
         for tenant_id, group in sorted(by_tenant.items()):
-            async for attempt in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+            async for attempt in while_out_of_reach(self._settings):
                 with attempt:
                     async with self._transaction(tenant_id) as scope:
                         found |= await self._suspects.deaths(scope.connection, tenant_id, [envelope.id for envelope in group])
@@ -219,7 +219,7 @@ class Consumer:
 
     async def _mark(self, envelope: Envelope) -> int:
         marks = 0
-        async for attempt in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+        async for attempt in while_out_of_reach(self._settings):
             with attempt:
                 async with self._transaction(envelope.tenantid) as scope:
                     marks = await self._suspects.mark(scope.connection, envelope.tenantid, envelope.id, scope.now)

@@ -36,7 +36,7 @@ class Parking:
     async def park(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
         """Park it after `attempt` tries; waits for as long as database or broker are out of reach."""
         self._tell(envelope, error, attempt)
-        async for trial in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+        async for trial in while_out_of_reach(self._settings):
             with trial:
                 if isinstance(envelope, Unreadable) and (envelope.tenantid is None or envelope.id is None):
                     await self._without_a_tenant(envelope, attempt)

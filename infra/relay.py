@@ -2,18 +2,18 @@
 
 One task per destination: it takes whatever waits, up to a bound, as one frame, and what arrives while that frame awaits its
 confirm becomes the next one. So frames are one envelope when idle and grow under load; nothing ever waits to fill a frame.
-What cannot be published is left to the sweeper, which finds it in the outbox.
+In an outage it waits and tries again; what the broker refuses is left to the sweeper, which finds it in the outbox.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, DeliveryError
 from faststream.rabbit import RabbitBroker
 from pamqp.common import FieldValue
 from prometheus_client import Counter, Gauge, Histogram
@@ -71,13 +71,15 @@ class Relay:
         """Return once fewer than `unpublished_max` envelopes wait; consuming pauses here when the broker is slow."""
         await self._room.wait()
 
-    async def drain(self, within_s: float) -> bool:
-        """Wait for everything in hand to be confirmed and deleted; False if that took longer than `within_s`."""
+    async def drain(self, within_s: float) -> None:
+        """Wait for everything in hand to be confirmed and deleted, at most `within_s`; the outbox keeps the rest for the sweeper."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
-        return not self._tasks
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -106,22 +108,36 @@ class Relay:
         return frame
 
     async def _publish(self, address: Address, frame: Sequence[Outgoing]) -> bool:
+        """Publish until it is confirmed; False if the broker will not take it, which the sweeper tries again later."""
         crash_point(self._service, "publish")
-        try:
-            await self.publish(address, encode([one.body for one in frame]), {COUNT_HEADER: len(frame), **(frame[0].headers or {})})
-        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            _log.warning(
-                "not published, left to the sweeper", extra={"queue": address.routing_key, "count": len(frame), "error": repr(error)}
-            )
-            return False
-        except asyncio.CancelledError:
-            # A connection lost by a missed heartbeat cancels pending publishes although nobody cancelled this task.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return False
-        crash_point(self._service, "confirmed")
-        return True
+        body = encode([one.body for one in frame])
+        headers: dict[str, FieldValue] = {COUNT_HEADER: len(frame), **(frame[0].headers or {})}
+        pauses = self._pauses()
+        while True:
+            story = {"queue": address.routing_key, "count": len(frame)}
+            try:
+                await self.publish(address, body, headers)
+            except DeliveryError as error:
+                _log.warning("not taken by the broker, left to the sweeper", extra={**story, "error": repr(error)})
+                return False
+            except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                # An outage: what waits here goes out as soon as it is over, before any deadline counts again.
+                _log.warning("not published yet", extra={**story, "error": repr(error)})
+            except asyncio.CancelledError:
+                # A connection lost by a missed heartbeat cancels pending publishes although nobody cancelled this task.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+            else:
+                crash_point(self._service, "confirmed")
+                return True
+            await asyncio.sleep(next(pauses))
+
+    def _pauses(self) -> Iterator[float]:
+        pause_s = self._settings.backoff_s
+        while True:
+            yield pause_s
+            pause_s = min(2 * pause_s, self._settings.outage_backoff_max_s)
 
     async def publish(self, address: Address, body: bytes, headers: dict[str, FieldValue]) -> None:
         """Publish one message and wait for its confirm; raises AMQPError, OSError or TimeoutError if there is none."""

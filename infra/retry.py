@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tenacity import AsyncRetrying, retry_if_exception, stop_never, wait_random_exponential
 
 from infra.errors import Outage, Retryable
+from infra.settings import Settings
 
 Ending = Enum("Ending", ["OUTAGE", "CONFLICT", "PASSING", "BUG"])
 
@@ -40,11 +41,11 @@ def ending_of(error: BaseException) -> Ending:
     return Ending.BUG
 
 
-def while_out_of_reach(first_s: float, most_s: float) -> AsyncRetrying:
+def while_out_of_reach(settings: Settings) -> AsyncRetrying:
     """Try again, for as long as it takes, while the failure is an outage; anything else is raised as it is."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: ending_of(error) is Ending.OUTAGE),
-        wait=wait_random_exponential(multiplier=first_s, max=most_s),
+        wait=wait_random_exponential(multiplier=settings.backoff_s, max=settings.outage_backoff_max_s),
         stop=stop_never,
         reraise=True,
     )

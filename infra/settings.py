@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     attempts_max: Count = Field(5, description="tries of an envelope that fails in passing, before it is parked")
     backoff_s: Seconds = Field(0.1, description="first pause before another try, seconds; doubles each time")
     backoff_max_s: Seconds = Field(5, description="longest pause between two tries, seconds")
+    outage_backoff_max_s: Seconds = Field(1, description="longest pause between two looks for a lost database or broker, seconds")
     deaths_max: Count = Field(3, description="processes that one envelope may kill before it is parked untried")
 
     frame_envelopes_max: Count = Field(100, description="most envelopes in one frame")

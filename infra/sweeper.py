@@ -31,7 +31,7 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep for ever, twice in every `resend_after_s`."""
         while True:
-            async for attempt in while_out_of_reach(self._settings.backoff_s, self._settings.backoff_max_s):
+            async for attempt in while_out_of_reach(self._settings):
                 with attempt:
                     while await self.sweep() == _CLAIM_MAX:
                         await self._relay.room()

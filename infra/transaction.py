@@ -9,7 +9,7 @@ anew before its first statement. What a scope sends is in the outbox before the 
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -136,14 +137,34 @@ class Transactions:
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
         """A transaction without a tenant: outside its scopes every statement on a table raises."""
-        async with self._pool.connect() as bind, bind.begin():
-            # The driver begins the transaction with this statement; everything on the raw connection is inside it.
-            await bind.exec_driver_sql(_SET_TENANT, ("",))
-            raw = await bind.get_raw_connection()
-            connection = raw.driver_connection
+        async with AsyncExitStack() as stack:
+            bind = await self._begun()
+            # Closing without the commit below rolls back, however the block ends.
+            stack.push_async_exit(bind)
+            connection = (await bind.get_raw_connection()).driver_connection
             assert connection is not None
             batch = Batch(self, bind, connection, self._clock())
             yield batch
             crash_point(self.service, "commit")
+            await bind.commit()
         crash_point(self.service, "committed")
         self._hand_over(batch.outgoing)
+
+    async def _begun(self) -> AsyncConnection:
+        try:
+            return await self._begin()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        # It died while it lay in the pool, with all others there. Nothing has happened on it: a new one will do.
+        return await self._begin()
+
+    async def _begin(self) -> AsyncConnection:
+        bind = await self._pool.connect()
+        try:
+            # The driver begins the transaction with this statement; everything on the raw connection is inside it.
+            await bind.exec_driver_sql(_SET_TENANT, ("",))
+        except BaseException:
+            await bind.close()
+            raise
+        return bind

@@ -19,8 +19,8 @@ from sagas.engine.coordinator import Coordinator, Group
 _log: Final = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
 _DUE_MAX: Final = 500
-_QUIET_S: Final = 1.0
-"""Our queues have to be empty for this long before an interruption counts as over."""
+_QUIET_S: Final = 3.0
+"""Our queues have to be empty for this long before an interruption counts as over: longer than a participant takes to come back."""
 
 
 class Deadlines:
@@ -34,10 +34,11 @@ class Deadlines:
 
     async def run(self) -> None:
         """Look for what is overdue, for ever."""
-        settings = self._running.settings
         while True:
-            async for attempt in while_out_of_reach(settings.backoff_s, settings.backoff_max_s):
+            async for attempt in while_out_of_reach(self._running.settings):
                 with attempt:
+                    if attempt.retry_state.attempt_number > 1:
+                        self._interruptions_seen = -1
                     await self._settle()
                     await self.look()
             await asyncio.sleep(_LOOK_EVERY_S)
