@@ -12,7 +12,7 @@ from infra.dev.demo_client import Order, Retailer
 from infra.dev.demo_stage import AMPLE, LIMITS, PATIENCE_S, Stage, settled
 
 SEED: Final = 14
-AT_ONCE: Final = 32
+AT_ONCE: Final = 64
 """Orders that are on their way at the same time."""
 COMPLETED_SHARE: Final = 0.1
 SCARCE: Final = 40
