@@ -5,6 +5,7 @@ Everything is done and read over HTTP, but for killing processes, which is done 
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ MISHAPS: Final = (Unexpected, NotReady, httpx.HTTPError)
 def demo(settings: Settings, *, as_json: bool, orders: int) -> bool:
     """Play it all on a platform in `settings.home`; False if anything is off. `as_json` prints one document and nothing else."""
     began = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whichever ends us, what we started is stopped first; SIGINT is ignored in what a script starts in the background.
+        signal.signal(number, signal.default_int_handler)
     console = Console(quiet=as_json, highlight=False)
     # The clients' tokens are signed with the development key, whatever key set the environment names.
     overrides = {**SWEEP_SOON, "OAAS_JWKS": str(ensure_development_key(settings.home.resolve()))}
