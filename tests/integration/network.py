@@ -50,7 +50,7 @@ class Faults:
 
     def may_break(self, envelope: Envelope) -> None:
         """Raises Bug for some messages, each time they are tried."""
-        if self._broken.setdefault(envelope.id, self.happens(0.2)):
+        if self._broken.setdefault(envelope.id, self.happens(0.4)):
             raise Bug("the use case has a bug")
 
     def mend(self) -> None:
@@ -158,7 +158,7 @@ class Network:
         kept = []
         for queue, letter in self.letters:
             # Nobody asks again for an event, nor for what the coordinator gave up: those wait for people.
-            if all_of_them or ".events." in queue or queue.startswith("sagas.") or self.faults.random.random() < 0.5:
+            if all_of_them or ".events." in queue or queue.startswith("sagas.") or self.faults.random.random() < 0.3:
                 self.queues[queue].append(Frame((letter,)))
             else:
                 kept.append((queue, letter))

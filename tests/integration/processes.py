@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import uuid4
 
 from faststream.rabbit import RabbitBroker
 from sqlalchemy import event
@@ -124,7 +125,7 @@ class Process:
             self._running = asyncio.create_task(self._consumer.run())
         delivered = [Delivered(frame, faults) for frame in frames]
         for one in delivered:
-            self._consumer.take(Delivery(one, one.frame.body, one.frame.redelivered))
+            self._consumer.take(Delivery(one, one.frame.body, one.frame.redelivered, id=str(uuid4())))
         drained = asyncio.create_task(self._consumer.drain(PATIENCE_S))
         await asyncio.wait({drained, self._running}, return_when=asyncio.FIRST_COMPLETED)
         if self._running.done():
@@ -132,6 +133,8 @@ class Process:
             died, self._running = self._running, None
             with suppress(Crash):
                 died.result()
+        else:
+            assert all(one.acked for one in delivered), f"{self._consumer.queue} has not settled within {PATIENCE_S} s"
         return [one.frame for one in delivered if not one.acked]
 
     async def stop(self) -> None:

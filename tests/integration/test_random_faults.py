@@ -38,7 +38,11 @@ async def verdicts(platform: Pools) -> AsyncIterator[tuple[int, Verdict]]:
     """Each run's seed and verdict, some runs at once: their tenants are their own."""
 
     async def judged(seed: int) -> Verdict:
-        return await verdict(await World(platform, seed).run())
+        try:
+            return await verdict(await World(platform, seed).run())
+        except Exception as error:
+            error.add_note(f"in the run of seed {seed}")
+            raise
 
     for seeds in (range(first, min(first + CONNECTIONS, RUNS)) for first in range(0, RUNS, CONNECTIONS)):
         for seed, found in zip(seeds, await asyncio.gather(*map(judged, seeds)), strict=True):
@@ -92,6 +96,8 @@ async def test_without_the_remembered_answer_or_the_tombstone_the_promise_breaks
     pytest.fail(f"{RUNS} runs did not notice")
 
 
-async def test_a_seed_replays_the_same_run(platform: Pools) -> None:
-    first, again = [await World(platform, 17).run() for _ in range(2)]
-    assert first.network.told == again.network.told
+async def test_a_seed_replays_the_same_run_alone_as_among_others(platform: Pools) -> None:
+    among_others, *_ = await asyncio.gather(*(World(platform, seed).run() for seed in (17, 18, 19)))
+    alone = await World(platform, 17).run()
+    assert among_others.network.told == alone.network.told
+    assert (await verdict(among_others)).ends == (await verdict(alone)).ends

@@ -94,6 +94,7 @@ class World:
         self.network.silent.clear()
         self.network.replay()
         await self._calm_down()
+        await self._complete()
         # A copy that arrives or a letter that somebody replays when all is over must not harm either.
         self.network.let_stragglers_arrive()
         self.network.replay(all_of_them=self.random.random() < 0.5)
@@ -122,7 +123,7 @@ class World:
     # What happens
 
     async def _disturb(self) -> None:
-        kinds = {"deliver": 60, "time": 8, "lose": 5, "silence": 4, "replay": 3, "sweep": 3, "complete": 4, "place": 3}
+        kinds = {"deliver": 60, "time": 5, "lose": 5, "silence": 4, "replay": 3, "sweep": 3, "complete": 4, "place": 3}
         match self.random.choices(list(kinds), list(kinds.values()))[0]:
             case "deliver":
                 if not await self._deliver():
