@@ -5,11 +5,10 @@ deploy both releases are on the wire. A contract grows by optional fields only; 
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializeAsAny
 
 from contracts.values import SagaId, TenantId
 
@@ -89,13 +88,13 @@ class Envelope(BaseModel):
     source: str
     type: str
     subject: str
-    time: datetime
+    time: AwareDatetime
     datacontenttype: str = "application/json"
     tenantid: TenantId
     sagaid: SagaId | None = None
     causationid: UUID | None = None
     commandid: UUID | None = Field(default=None, description="the command that a reply answers")
-    expires: datetime | None = Field(default=None, description="when a command's retries end")
+    expires: AwareDatetime | None = Field(default=None, description="when a command's retries end")
     sequence: int | None = Field(default=None, ge=1, description="counts the events of one subject; older ones are stale")
     traceparent: str | None = None
     data: SerializeAsAny[Message]

@@ -8,8 +8,8 @@ told in the same commit. An outage of the database pauses consuming and costs no
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -48,6 +48,17 @@ class Delivery:
     message: Acknowledgeable
     body: bytes
     redelivered: bool
+    id: str = ""
+    """The AMQP message id, fresh for each publish."""
+
+
+async def attempted(work: Awaitable[None]) -> Exception | None:
+    """Do the work; None if that went well, else why not. The only place where any failure at all may arrive."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - one ladder, infra/retry.py, sorts them out
+        return error
+    return None
 
 
 class Consumer:
@@ -66,11 +77,17 @@ class Consumer:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._held: set[str] = set()
+        self._held_when_lost: frozenset[str] = frozenset()
         self.interruptions = 0
         self.handled = 0
 
     def take(self, delivery: Delivery) -> None:
         """Queue a frame; the prefetch limit bounds how many there can be."""
+        if delivery.redelivered and delivery.id in self._held_when_lost:
+            # It comes again because a connection was lost, not because it killed anybody: we held it, and we live.
+            delivery = replace(delivery, redelivered=False)
+        self._held.add(delivery.id)
         self._waiting.append(delivery)
         self._idle.clear()
         self._arrived.set()
@@ -78,6 +95,8 @@ class Consumer:
     def forget(self) -> None:
         """The connection is gone: the broker will deliver again what was not acked."""
         self.interruptions += 1
+        self._held_when_lost = frozenset(self._held)
+        self._held.clear()
         self._waiting.clear()
 
     async def drain(self, within_s: float) -> None:
@@ -120,22 +139,29 @@ class Consumer:
         if not deliveries:
             return
         crash_point(self._service, "consume")
-        envelopes: list[Envelope] = []
-        for delivery in deliveries:
-            for item in decode(delivery.body):
-                if isinstance(item, Unreadable):
-                    await self._parking.park(item, item.error, attempt=1)
-                else:
-                    envelopes.append(item)
+        frames = [(delivery, await self._readable(delivery)) for delivery in deliveries]
         if deliveries[0].redelivered:
-            await self._one_by_one(envelopes)
-        elif envelopes:
+            await self._one_by_one(frames)
+        elif envelopes := [envelope for _, inside in frames for envelope in inside]:
             await self._together(envelopes)
         crash_point(self._service, "ack")
         for delivery in deliveries:
             await self._ack(delivery)
 
+    async def _readable(self, delivery: Delivery) -> list[Envelope]:
+        """The frame's envelopes; what is none is parked first."""
+        envelopes = []
+        for item in decode(delivery.body):
+            if isinstance(item, Unreadable):
+                await self._parking.park(item, item.error, attempt=1)
+            else:
+                envelopes.append(item)
+        return envelopes
+
     async def _ack(self, delivery: Delivery) -> None:
+        if delivery.id not in self._held:
+            return
+        self._held.discard(delivery.id)
         try:
             await delivery.message.ack()
         except (AMQPError, OSError, RuntimeError) as error:  # the connection is gone: the frame comes again, and the inbox knows it
@@ -153,24 +179,29 @@ class Consumer:
         else:
             await self._again_or_park(envelopes[0], error)
 
-    async def _one_by_one(self, envelopes: Sequence[Envelope]) -> None:
-        """After a redelivery: each alone, marked before it is tried, those with most marks last."""
-        deaths = await self._deaths(envelopes)
-        for envelope in sorted(envelopes, key=lambda one: deaths.get(one.id, 0)):
+    async def _one_by_one(self, frames: Sequence[tuple[Delivery, list[Envelope]]]) -> None:
+        """After a redelivery: each alone, marked before it is tried, those with most marks last; a frame is acked with its last one."""
+        left = {id(delivery): len(inside) for delivery, inside in frames}
+        deaths = await self._deaths([envelope for _, inside in frames for envelope in inside])
+        singles = [(delivery, envelope) for delivery, inside in frames for envelope in inside]
+        for delivery, envelope in sorted(singles, key=lambda single: deaths.get(single[1].id, 0)):
             marks = await self._mark(envelope)
             if marks > self._settings.deaths_max:
                 await self._parking.park(envelope, KilledItsProcess(marks - 1), attempt=marks)
             elif (error := await self._attempt([envelope], suspected=True)) is not None:
-                await self._again_or_park(envelope, error)
+                await self._again_or_park(envelope, error, suspected=True)
+            left[id(delivery)] -= 1
+            if not left[id(delivery)]:
+                await self._ack(delivery)
 
-    async def _again_or_park(self, envelope: Envelope, error: Exception) -> None:
+    async def _again_or_park(self, envelope: Envelope, error: Exception, *, suspected: bool = False) -> None:
         attempt = 1
         pause_s = self._settings.backoff_s
-        while ending_of(error) is Ending.PASSING and attempt < self._settings.attempts_max and not _expired(envelope):
+        while ending_of(error) is not Ending.BUG and attempt < self._settings.attempts_max and not _expired(envelope):
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._settings.backoff_max_s)
             attempt += 1
-            again = await self._attempt([envelope])
+            again = await self._attempt([envelope], suspected=suspected)
             if again is None:
                 return
             error = again
@@ -179,27 +210,25 @@ class Consumer:
     async def _attempt(self, envelopes: Sequence[Envelope], *, suspected: bool = False) -> Exception | None:
         """One transaction for all of them; None if it is committed, else why not. Outages are waited out here."""
         conflicts = 0
-        while True:
-            try:
-                await self._batches.commit(envelopes, suspected=suspected)
-            except Exception as error:  # noqa: BLE001 - the only place where any failure of a use case may arrive
-                match ending_of(error):
-                    case Ending.OUTAGE:
-                        await self._wait_out(error)
-                    case Ending.CONFLICT if conflicts < self._settings.attempts_max:
-                        # Somebody else's transaction won; the same batch decides anew on what that one left.
-                        conflicts += 1
-                    case _:
-                        return error
-            else:
-                self.handled += len(envelopes)
-                _handled.labels(self.queue).inc(len(envelopes))
-                _batch_size.observe(len(envelopes))
-                return None
+        while (error := await attempted(self._batches.commit(envelopes, suspected=suspected))) is not None:
+            match ending_of(error):
+                case Ending.OUTAGE:
+                    await self._wait_out(error)
+                case Ending.CONFLICT if conflicts < self._settings.attempts_max:
+                    # Somebody else's transaction won; the same batch decides anew on what that one left.
+                    conflicts += 1
+                case _:
+                    return error
+        self.handled += len(envelopes)
+        _handled.labels(self.queue).inc(len(envelopes))
+        _batch_size.observe(len(envelopes))
+        return None
 
     async def _wait_out(self, error: Exception) -> None:
         self.interruptions += 1
         _log.warning("database out of reach, consuming pauses", extra={"queue": self.queue, "error": repr(error)})
+        # A pause also when the probe below succeeds at once, so that what only looks like an outage cannot spin.
+        await asyncio.sleep(self._settings.backoff_s)
         async for attempt in while_out_of_reach(self._settings):
             with attempt:
                 async with self._transaction.batch():

@@ -13,6 +13,8 @@ from infra.frames import Unreadable
 
 _MESSAGE_CHARS_MAX: Final = 1_000
 _STACK_CHARS_MAX: Final = 8_000
+_NAME_CHARS_MAX: Final = 200
+"""Whatever a stranger's envelope says of itself is cut as well."""
 _OWN_CODE: Final = str(Path(__file__).resolve().parent.parent)
 
 
@@ -26,10 +28,10 @@ def headers_of(envelope: Envelope | Unreadable, error: Exception, queue: str, se
         "x-fingerprint": fingerprint(error),
         "x-service": service,
         "x-origin-queue": queue,
-        "x-message-type": envelope.type or "",
+        "x-message-type": (envelope.type or "")[:_NAME_CHARS_MAX],
         "x-tenant": str(envelope.tenantid or ""),
         "x-saga": str(envelope.sagaid or ""),
-        "traceparent": envelope.traceparent or "",
+        "traceparent": (envelope.traceparent or "")[:_NAME_CHARS_MAX],
     }
     return {name: value for name, value in found.items() if value != ""}
 

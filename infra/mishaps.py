@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from infra.errors import Outage, Retryable
 from infra.problems import FieldError, Problem, request_id_of, respond
+from infra.retry import Ending, ending_of
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_AFTER_S: Final = 2
@@ -84,9 +85,10 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
-    for unreachable in (Outage, Retryable, ConnectionError, PoolExhausted, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+    for unreachable in (Outage, Retryable, ConnectionError, PoolExhausted):
         app.add_exception_handler(unreachable, _unreachable)
-    app.add_exception_handler(DBAPIError, _database)
+    for database in (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        app.add_exception_handler(database, _database)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -121,9 +123,7 @@ async def _unreachable(request: Request, error: Exception) -> Response:
 
 
 async def _database(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DBAPIError)
-    lost = error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), asyncpg.PostgresConnectionError | OSError)
-    if lost:
+    if ending_of(error) is not Ending.BUG:
         return await _unreachable(request, error)
     # Neither the client's fault nor an outage. Raised again it reaches `_bug`, and the server's log with its traceback.
     raise error

@@ -14,6 +14,8 @@ from typing import Final
 from uuid import uuid4
 
 from aio_pika.exceptions import AMQPError, DeliveryError
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, ConnectionFrameError
+from faststream.exceptions import FastStreamException
 from faststream.rabbit import RabbitBroker
 from pamqp.common import FieldValue
 from prometheus_client import Counter, Gauge, Histogram
@@ -31,6 +33,8 @@ _log: Final = logging.getLogger(__name__)
 _published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])
 _frame_size: Final = Histogram("oaas_frame_envelopes", "Envelopes in a published frame", buckets=(1, 2, 5, 10, 20, 50, 100))
 _waiting: Final = Gauge("oaas_envelopes_unpublished", "Envelopes handed over and not yet confirmed", ["service"])
+_THE_FRAMES_OWN_FAULT: Final = (DeliveryError, ConnectionFrameError, ChannelNotFoundEntity, ChannelPreconditionFailed)
+"""Unroutable, refused, too large, or for an exchange that does not exist: at once again it would only hurt its neighbours."""
 
 
 class Relay:
@@ -91,8 +95,11 @@ class Relay:
         try:
             while queue:
                 frame = self._next_frame(queue)
-                published = await self._publish(address, frame)
-                self._release(frame, published)
+                published = False
+                try:
+                    published = await self._publish(address, frame)
+                finally:
+                    self._release(frame, published)
         finally:
             self._busy.discard(address)
 
@@ -117,10 +124,10 @@ class Relay:
             story = {"queue": address.routing_key, "count": len(frame)}
             try:
                 await self.publish(address, body, headers)
-            except DeliveryError as error:
+            except _THE_FRAMES_OWN_FAULT as error:
                 _log.warning("not taken by the broker, left to the sweeper", extra={**story, "error": repr(error)})
                 return False
-            except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            except (AMQPError, FastStreamException, OSError, TimeoutError, RuntimeError) as error:
                 # An outage: what waits here goes out as soon as it is over, before any deadline counts again.
                 _log.warning("not published yet", extra={**story, "error": repr(error)})
             except asyncio.CancelledError:

@@ -13,7 +13,7 @@ import asyncpg
 from aio_pika.exceptions import AMQPError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from tenacity import AsyncRetrying, retry_if_exception, stop_never, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, stop_never, wait_random_exponential
 
 from infra.errors import Outage, Retryable
 from infra.settings import Settings
@@ -21,7 +21,8 @@ from infra.settings import Settings
 Ending = Enum("Ending", ["OUTAGE", "CONFLICT", "PASSING", "BUG"])
 
 _CONFLICTS: Final = {"40001", "40P01"}
-_OUTAGES: Final = {"57P01", "57P02", "57P03", "53300", "08000", "08003", "08006", "08001", "08004"}
+_OUTAGES: Final = ("08", "53", "57P", "58", "28", "25006", "3D000")
+"""Beginnings of SQLSTATE: connection lost, out of disk or memory, shutting down, I/O error, login refused, read-only, no database."""
 _CANCELLED_BY_TIMEOUT: Final = "57014"
 
 
@@ -32,7 +33,7 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, Outage | PoolTimeout | AMQPError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError | OSError):
         return Ending.OUTAGE
     state = getattr(error, "sqlstate", None)
-    if state in _OUTAGES:
+    if isinstance(state, str) and state.startswith(_OUTAGES):
         return Ending.OUTAGE
     if state in _CONFLICTS:
         return Ending.CONFLICT
@@ -41,11 +42,11 @@ def ending_of(error: BaseException) -> Ending:
     return Ending.BUG
 
 
-def while_out_of_reach(settings: Settings) -> AsyncRetrying:
-    """Try again, for as long as it takes, while the failure is an outage; anything else is raised as it is."""
+def while_out_of_reach(settings: Settings, *, at_most_s: float | None = None) -> AsyncRetrying:
+    """Try again while the failure is an outage, for as long as it takes or `at_most_s`; anything else is raised as it is."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: ending_of(error) is Ending.OUTAGE),
         wait=wait_random_exponential(multiplier=settings.backoff_s, max=settings.outage_backoff_max_s),
-        stop=stop_never,
+        stop=stop_never if at_most_s is None else stop_after_delay(at_most_s),
         reraise=True,
     )

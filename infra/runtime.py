@@ -4,18 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
+import asyncpg
 from faststream.rabbit import RabbitBroker
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra import clock
 from infra.database import open_pool
+from infra.errors import Misconfigured
 from infra.outbox import Outbox
 from infra.relay import Relay
+from infra.retry import while_out_of_reach
 from infra.settings import Settings
 from infra.sweeper import Sweeper
 from infra.transaction import Transactions
 from infra.unscoped import ConfirmedRows, OverdueRows
+
+_PATIENCE_S: Final = 60.0
+_HAS_OUTBOX: Final = text("SELECT to_regclass(:outbox) IS NOT NULL")
 
 
 @dataclass(frozen=True)
@@ -24,9 +33,9 @@ class Runtime:
 
     transaction: Transactions
     relay: Relay
-    sweeper: Sweeper
+    sweep: asyncio.Task[None]
+    """Runs for ever; if it ends, the process must end with it."""
     overdue: OverdueRows
-    app_pool: AsyncEngine
     sweeper_pool: AsyncEngine
 
 
@@ -40,13 +49,27 @@ async def open_runtime(service: str, publisher: RabbitBroker, settings: Settings
     outbox = Outbox(service, settings.resend_after_s)
     transaction = Transactions(service, app, outbox, relay, clock.now)
     overdue = OverdueRows(service, sweeping, settings.resend_after_s)
-    sweeper = Sweeper(transaction, relay, overdue, settings)
-    sweep = asyncio.create_task(sweeper.run(), name=f"{service} sweeper")
+    await _require_schema(service, app, settings)
+    sweep = asyncio.create_task(Sweeper(transaction, relay, overdue, settings).run(), name=f"{service} sweeper")
     try:
-        yield Runtime(transaction, relay, sweeper, overdue, app, sweeping)
+        yield Runtime(transaction, relay, sweep, overdue, sweeping)
     finally:
         sweep.cancel()
         await asyncio.gather(sweep, return_exceptions=True)
         await relay.drain(settings.drain_s)
         for pool in (app, relaying, sweeping):
             await pool.dispose()
+
+
+async def _require_schema(service: str, pool: AsyncEngine, settings: Settings) -> None:
+    """Wait for the database while it is out of reach; raise Misconfigured if it stays so, or has no such schema."""
+    found = False
+    try:
+        async for attempt in while_out_of_reach(settings, at_most_s=_PATIENCE_S):
+            with attempt:
+                async with pool.connect() as connection:
+                    found = bool((await connection.execute(_HAS_OUTBOX, {"outbox": f"{service}.outbox"})).scalar())
+    except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
+        raise Misconfigured(f"{service} cannot use its database: {error}; `oaas check postgres` says more") from error
+    if not found:
+        raise Misconfigured(f"the schema {service} is not there yet: run `oaas migrate`")

@@ -1,7 +1,9 @@
 """An HTTP process: the routes of one or several services, each with its own pools, around one publishing connection."""
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+import asyncio
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -48,7 +50,25 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
             backlog=_BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_s),
         )
-        await uvicorn.Server(config).serve()
+        server = _Server(config)
+        for runtime in runtimes.values():
+            # It never ends by itself; without it nothing sends again what a crash left in the outbox.
+            runtime.sweep.add_done_callback(lambda _: server.leave())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.leave)
+        await server.serve()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn would raise them again at its end, and nothing would be drained or closed."""
+
+    def leave(self) -> None:
+        """Answer what has been asked, then end."""
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def _broker(publisher: RabbitBroker) -> Check:

@@ -8,9 +8,11 @@ import asyncio
 import logging
 from typing import Final
 
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+
 from infra.clock import now
 from infra.relay import Relay
-from infra.retry import while_out_of_reach
 from infra.settings import Settings
 from infra.transaction import Transactions
 from infra.unscoped import OverdueRows
@@ -29,12 +31,13 @@ class Sweeper:
         self._settings = settings
 
     async def run(self) -> None:
-        """Sweep for ever, twice in every `resend_after_s`."""
+        """Sweep for ever, twice in every `resend_after_s`. Nothing that the database says ends it: another sweep may succeed."""
         while True:
-            async for attempt in while_out_of_reach(self._settings):
-                with attempt:
-                    while await self.sweep() == _CLAIM_MAX:
-                        await self._relay.room()
+            try:
+                while await self.sweep() == _CLAIM_MAX:
+                    await self._relay.room()
+            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                _log.warning("this sweep failed, the next one tries again", extra={"error": repr(error)})
             await asyncio.sleep(self._settings.resend_after_s / 2)
 
     async def sweep(self) -> int:

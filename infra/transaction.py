@@ -116,6 +116,9 @@ class Batch:
             await self._transactions.outbox.insert(self._connection, tenant_id, scope.outgoing, self.now)
             crash_point(self._transactions.service, "outbox")
             self.outgoing += scope.outgoing
+        # Whoever keeps the scope beyond its end finds nothing to work with: the connection may be in the next tenant by then.
+        del scope.connection, scope._bind
+        scope.__dict__.pop("session", None)
 
 
 class Transactions:
@@ -136,7 +139,7 @@ class Transactions:
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
-        """A transaction without a tenant: outside its scopes every statement on a table raises."""
+        """A transaction without a tenant, for its scopes to be entered one after the other."""
         async with AsyncExitStack() as stack:
             bind = await self._begun()
             # Closing without the commit below rolls back, however the block ends.

@@ -3,7 +3,7 @@
 Importers are listed in the import contracts: the relay, the sweeper, and the saga deadlines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -25,8 +25,10 @@ class ConfirmedRows:
 
     async def delete(self, keys: Sequence[tuple[TenantId, str]]) -> None:
         """Delete these rows; those that are gone already do not matter."""
+        # Sorted: two relays that delete the same rows in opposite order would deadlock.
+        rows = sorted((tenant, UUID(id)) for tenant, id in keys)
         async with self._pool.begin() as connection:
-            await connection.execute(self._delete, {"tenants": [tenant for tenant, _ in keys], "ids": [UUID(id) for _, id in keys]})
+            await connection.execute(self._delete, {"tenants": [tenant for tenant, _ in rows], "ids": [id for _, id in rows]})
 
 
 class OverdueRows:
@@ -63,18 +65,14 @@ class DueSagas:
 
     def __init__(self, schema: str, pool: AsyncEngine) -> None:
         self._pool = pool
-        self._due = text(f"SELECT tenant_id, id FROM {schema}.saga WHERE wake_at <= :now ORDER BY wake_at LIMIT :most")
-        self._next = text(f"SELECT min(wake_at) FROM {schema}.saga")
+        self._due = text(
+            f"SELECT tenant_id, id FROM {schema}.saga WHERE wake_at <= :now AND NOT id = ANY(:leaving_out) ORDER BY wake_at LIMIT :most"
+        )
 
-    async def due(self, now: datetime, most: int) -> dict[TenantId, list[SagaId]]:
-        """Ids of at most `most` sagas with a deadline that has passed, by tenant."""
+    async def due(self, now: datetime, most: int, leaving_out: Collection[SagaId] = ()) -> dict[TenantId, list[SagaId]]:
+        """Ids of at most `most` sagas with a deadline that has passed, by tenant, but for those left out."""
         async with self._pool.connect() as connection:
             found: dict[TenantId, list[SagaId]] = {}
-            for tenant_id, id in await connection.execute(self._due, {"now": now, "most": most}):
+            for tenant_id, id in await connection.execute(self._due, {"now": now, "most": most, "leaving_out": list(leaving_out)}):
                 found.setdefault(TenantId(tenant_id), []).append(SagaId(id))
             return dict(sorted(found.items()))
-
-    async def next_due(self) -> datetime | None:
-        """When the next deadline passes; None if no saga waits for anything."""
-        async with self._pool.connect() as connection:
-            return (await connection.execute(self._next)).scalar()

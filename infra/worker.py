@@ -53,10 +53,11 @@ class Worker:
             await topology.refuse_a_mismatch(self._settings)
             runtimes = [await stack.enter_async_context(open_runtime(one.name, self._publishing, self._settings)) for one in self._services]
             tasks = [task for one, runtime in zip(self._services, runtimes, strict=True) for task in self._start(one, runtime)]
+            tasks += [runtime.sweep for runtime in runtimes]
             await self._consuming.start()
             self._announce()
             await self._until_stopped(tasks)
-            await self._drain()
+            await self._drain(runtimes)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -86,7 +87,7 @@ class Worker:
         async def on_frame(body: bytes) -> None:
             message = self._consuming.context.get_local("message")
             raw: IncomingMessage = message.raw_message
-            consumer.take(Delivery(message, body, bool(raw.redelivered)))
+            consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or ""))
 
     async def _backlog(self, queue: str) -> int:
         try:
@@ -112,11 +113,13 @@ class Worker:
         for task in done:
             task.result()
 
-    async def _drain(self) -> None:
+    async def _drain(self, runtimes: Sequence[Runtime]) -> None:
         _log.info("stopping: no new messages are taken")
         for subscriber in self._consuming.subscribers:
             await subscriber.stop()
         await asyncio.gather(*(consumer.drain(self._settings.drain_s) for consumer in self._consumers))
+        # All at once, so that stopping takes twice the bound at most, however many services run here.
+        await asyncio.gather(*(runtime.relay.drain(self._settings.drain_s) for runtime in runtimes))
 
 
 async def _undecoded(message: Any) -> bytes:

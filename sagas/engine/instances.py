@@ -14,8 +14,10 @@ import asyncpg
 from contracts.catalog import name_of
 from contracts.messages import Event
 from contracts.values import SagaId, TenantId
+from infra.errors import Retryable
 from infra.frames import read_data
 from infra.rows import require_updated
+from infra.telemetry import trace_id_of
 from sagas.engine.definition import Saga
 from sagas.engine.history import Entry
 from sagas.engine.instance import Instance, from_json, to_json
@@ -44,8 +46,8 @@ _APPEND: Final = """
             $10::text[], $11::timestamptz[]) AS event"""
 
 
-class UnknownDefinition(LookupError):
-    """A saga is under way whose definition this release does not have. Its version must stay beside the new one."""
+class UnknownDefinition(Retryable):
+    """A saga is under way whose definition this release does not have: another release's process may. Old versions stay beside the new."""
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(f"no definition of saga {name} version {version}; keep it beside the new one while instances are under way")
@@ -155,7 +157,7 @@ async def _append(connection: asyncpg.Connection, tenant_id: TenantId, moved: Se
         [entry.attempt for _, _, entry, _ in events],
         [entry.detail for _, _, entry, _ in events],
         [_reply(entry) for _, _, entry, _ in events],
-        [traceparent.split("-")[1] if traceparent else None for _, _, _, traceparent in events],
+        [trace_id_of(traceparent) for _, _, _, traceparent in events],
         [entry.at for _, _, entry, _ in events],
     )
 
