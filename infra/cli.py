@@ -143,20 +143,10 @@ def token(
     json_: Annotated[bool, _JSON] = False,
 ) -> None:
     """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`."""
-    from infra.clock import now
-    from infra.token import issue, lifetime_of, tenant_of
+    from infra.token import token as issue
 
-    settings = Settings()
-    issued = issue(
-        settings.home,
-        now(),
-        tenant_id=tenant_of(tenant),
-        scopes=scope.split(),
-        lifetime=lifetime_of(ttl),
-        issuer=settings.issuer,
-        audience=settings.audience,
-    )
-    sys.stdout.write((json.dumps({"token": issued, "tenant_id": tenant, "scope": scope, "expires_in": ttl}) if json_ else issued) + "\n")
+    issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl)
+    sys.stdout.write((json.dumps(issued) if json_ else str(issued["token"])) + "\n")
 
 
 @app.command()

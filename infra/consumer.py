@@ -48,7 +48,7 @@ class Delivery:
     message: Acknowledgeable
     body: bytes
     redelivered: bool
-    id: str = ""
+    id: str
     """The AMQP message id, fresh for each publish."""
 
 
@@ -142,9 +142,9 @@ class Consumer:
         frames = [(delivery, await self._readable(delivery)) for delivery in deliveries]
         if deliveries[0].redelivered:
             await self._one_by_one(frames)
-        elif envelopes := [envelope for _, inside in frames for envelope in inside]:
+            return
+        if envelopes := [envelope for _, inside in frames for envelope in inside]:
             await self._together(envelopes)
-        crash_point(self._service, "ack")
         for delivery in deliveries:
             await self._ack(delivery)
 
@@ -159,8 +159,7 @@ class Consumer:
         return envelopes
 
     async def _ack(self, delivery: Delivery) -> None:
-        if delivery.id not in self._held:
-            return
+        crash_point(self._service, "ack")
         self._held.discard(delivery.id)
         try:
             await delivery.message.ack()
@@ -192,6 +191,9 @@ class Consumer:
                 await self._again_or_park(envelope, error, suspected=True)
             left[id(delivery)] -= 1
             if not left[id(delivery)]:
+                await self._ack(delivery)
+        for delivery, inside in frames:
+            if not inside:
                 await self._ack(delivery)
 
     async def _again_or_park(self, envelope: Envelope, error: Exception, *, suspected: bool = False) -> None:

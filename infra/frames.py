@@ -32,6 +32,8 @@ class Unreadable:
     type: str | None = None
     subject: str = ""
     traceparent: str | None = None
+    in_frame: bool = True
+    """False if the whole body is no frame."""
 
     @property
     def is_command(self) -> bool:
@@ -56,10 +58,10 @@ def decode(body: bytes) -> Iterator[Envelope | Unreadable]:
     try:
         items = from_json(body)
     except ValueError as error:
-        yield Unreadable(body.decode(errors="replace"), error)
+        yield Unreadable(body.decode(errors="replace"), error, in_frame=False)
         return
     if not isinstance(items, list) or not items:
-        yield Unreadable(body.decode(errors="replace"), NotAFrame(NotAFrame.__doc__))
+        yield Unreadable(body.decode(errors="replace"), NotAFrame(NotAFrame.__doc__), in_frame=False)
         return
     for item in items:
         try:

@@ -33,7 +33,7 @@ def headers_of(envelope: Envelope | Unreadable, error: Exception, queue: str, se
         "x-saga": str(envelope.sagaid or ""),
         "traceparent": (envelope.traceparent or "")[:_NAME_CHARS_MAX],
     }
-    return {name: value for name, value in found.items() if value != ""}
+    return {name: _encodable(value) if isinstance(value, str) else value for name, value in found.items() if value != ""}
 
 
 def fingerprint(error: Exception) -> str:
@@ -45,4 +45,9 @@ def fingerprint(error: Exception) -> str:
 
 def fault_of(error: Exception) -> StepFaulted:
     """What the saga is told."""
-    return StepFaulted(error=f"{type(error).__name__}: {error}"[:300], fingerprint=fingerprint(error))
+    return StepFaulted(error=f"{type(error).__name__}: {_encodable(str(error))}"[:300], fingerprint=fingerprint(error))
+
+
+def _encodable(text: str) -> str:
+    # A lone surrogate, quoted from a bad message, could be neither stored nor sent.
+    return text.encode(errors="backslashreplace").decode()

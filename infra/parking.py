@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from contracts.addresses import dead_letter_address
 from contracts.messages import Command, Envelope
-from infra.frames import Unreadable
+from infra.frames import Unreadable, encode
 from infra.letters import fault_of, fingerprint, headers_of
 from infra.relay import Relay
 from infra.retry import while_out_of_reach
@@ -64,7 +64,8 @@ class Parking:
     async def _without_a_tenant(self, envelope: Unreadable, attempt: int) -> None:
         # Nobody knows whose it is, so there is neither a scope nor an outbox for it: confirmed by the broker before the ack.
         headers = headers_of(envelope, envelope.error, self._queue, self._transaction.service, attempt)
-        await self._relay.publish(dead_letter_address(self._queue), envelope.body.encode(), dict(headers))
+        body = encode([envelope.body]) if envelope.in_frame else envelope.body.encode()
+        await self._relay.publish(dead_letter_address(self._queue), body, dict(headers))
 
     def _tell(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
         _parked.labels(self._queue).inc()

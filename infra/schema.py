@@ -81,7 +81,9 @@ def _outbox(schema: str) -> list[str]:
             created_at timestamptz NOT NULL,
             due_at timestamptz NOT NULL,
             PRIMARY KEY (tenant_id, id))""",
+        # Both are looked for across tenants: what is due by the sweeper, the oldest by the readiness check.
         f"CREATE INDEX outbox_due ON {schema}.outbox (due_at)",
+        f"CREATE INDEX outbox_age ON {schema}.outbox (created_at)",
         *protect(schema, "outbox", "SELECT, INSERT"),
         # The relay works across tenants on keys alone: it can neither read a body nor write one.
         f"CREATE POLICY relay ON {schema}.outbox TO {schema}_relay USING (true)",

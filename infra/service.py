@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.consumer import Consumer
 from infra.handling import Handles
 from infra.settings import Settings
 from infra.transaction import Transactions
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,14 @@ class Service:
 
     name: str
     handles: Callable[[Settings], Sequence[Handles]]
-    router: Callable[[Transactions, Settings], APIRouter]
+    api: str
+    """Module with `router(transaction, settings)`; imported only by the process that serves it, since workers start quicker without."""
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
+
+    def router(self, transaction: Transactions, settings: Settings) -> "APIRouter":
+        """The service's HTTP routes around these transactions."""
+        router: APIRouter = import_module(self.api).router(transaction, settings)
+        return router
 
 
 class UnknownService(LookupError):

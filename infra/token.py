@@ -112,22 +112,6 @@ def _lifetime(ttl: str) -> timedelta:
     return lifetime
 
 
-def tenant_of(text: str | None) -> UUID | None:
-    """The tenant's id as typed; raises ValueError saying how one looks."""
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise ValueError(f"--tenant {text!r} is no UUID: POST /v1/tenants answers with the id of the tenant it makes") from None
-
-
-def lifetime_of(text: str) -> timedelta:
-    """A lifetime such as 30s, 15m, 1h or 7d; raises ValueError for anything else and for nothing at all."""
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
-    if unit is None or not text[:-1].isdecimal() or not 0 < int(text[:-1]) < 100_000:
-        raise ValueError(f"--ttl {text!r} is no lifetime: write 30s, 15m, 1h or 7d")
-    return timedelta(**{unit: int(text[:-1])})
-
-
 def _private_key(path: Path) -> ECKey:
     return ECKey.import_key(json.loads(path.read_text(encoding="utf-8")))
 

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
+from uuid import uuid4
 
 from aio_pika import IncomingMessage
 from aio_pika.exceptions import AMQPError
@@ -87,7 +88,7 @@ class Worker:
         async def on_frame(body: bytes) -> None:
             message = self._consuming.context.get_local("message")
             raw: IncomingMessage = message.raw_message
-            consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or ""))
+            consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or uuid4().hex))
 
     async def _backlog(self, queue: str) -> int:
         try:

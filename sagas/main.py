@@ -3,7 +3,6 @@
 from typing import Final
 
 from infra.service import Service
-from sagas.api import router
 from sagas.consumers import handles, watch_deadlines
 
-SERVICE: Final = Service(name="sagas", handles=handles, router=router, background=watch_deadlines)
+SERVICE: Final = Service(name="sagas", handles=handles, api="sagas.api", background=watch_deadlines)

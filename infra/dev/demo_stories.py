@@ -14,7 +14,7 @@ from infra.dev.demo_stage import PATIENCE_S, Stage, expect, until
 
 Story = Callable[[Stage], Awaitable[None]]
 
-SHORT_DEADLINES: Final = {"OAAS_DEADLINE_FACTOR": "0.1"}
+SHORT_DEADLINES: Final = {"OAAS_DEADLINE_FACTOR": "0.1", "OAAS_SETTLE_MAX_S": "1"}
 """Reserving stock has 30 s to be answered; with this, 3 s."""
 SWEEP_SOON: Final = {"OAAS_RESEND_AFTER_S": "1"}
 NOTHING: Final = Usage(0, 0, 0, 0)

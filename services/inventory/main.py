@@ -3,7 +3,6 @@
 from typing import Final
 
 from infra.service import Service
-from services.inventory.api import router
 from services.inventory.consumers import HANDLES
 
-SERVICE: Final = Service(name="inventory", handles=lambda _settings: HANDLES, router=router)
+SERVICE: Final = Service(name="inventory", handles=lambda _settings: HANDLES, api="services.inventory.api")

@@ -3,7 +3,6 @@
 from typing import Final
 
 from infra.service import Service
-from services.orders.api import router
 from services.orders.consumers import HANDLES
 
-SERVICE: Final = Service(name="orders", handles=lambda _settings: HANDLES, router=router)
+SERVICE: Final = Service(name="orders", handles=lambda _settings: HANDLES, api="services.orders.api")

@@ -3,7 +3,6 @@
 from typing import Final
 
 from infra.service import Service
-from services.tenants.api import router
 from services.tenants.consumers import HANDLES
 
-SERVICE: Final = Service(name="tenants", handles=lambda _settings: HANDLES, router=router)
+SERVICE: Final = Service(name="tenants", handles=lambda _settings: HANDLES, api="services.tenants.api")

@@ -53,7 +53,7 @@ def service(repository: Any, poison: OrderId | None = None, error: type[Exceptio
         return OutOfStock()
 
     table: tuple[Handles, ...] = (handles(repository, ReserveStock.answered_by(decide)),)
-    return Service(name="inventory", handles=lambda _settings: table, router=SERVICE.router)
+    return Service(name="inventory", handles=lambda _settings: table, api=SERVICE.api)
 
 
 def order_of(envelope: Envelope) -> OrderId:
@@ -254,7 +254,7 @@ async def test_no_frame_is_acked_before_its_effect_is_committed(stage: Stage) ->
         message = Message()
         async with stage.administrator.transaction():
             await stage.rows("SELECT FROM inventory.stock WHERE tenant_id = $1 FOR UPDATE", tenant_id)
-            consumer.take(Delivery(message, encode([reserve(tenant_id).model_dump_json(exclude_none=True)]), redelivered=False))
+            consumer.take(Delivery(message, encode([reserve(tenant_id).model_dump_json(exclude_none=True)]), redelivered=False, id="1"))
 
             async def waits() -> bool:
                 blocked = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
