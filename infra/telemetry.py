@@ -13,17 +13,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic_settings import BaseSettings
 
 from contracts.messages import Envelope
 from infra.settings import Settings
 
 _FIELDS: Final = ("tenant", "saga", "trace", "message_id", "queue", "error", "fingerprint", "attempt", "count")
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
 _tracer: Final = trace.get_tracer("oaas")
 
 
@@ -110,9 +113,5 @@ def _written(context: SpanContext) -> str:
 def _read(traceparent: str | None) -> SpanContext | None:
     if traceparent is None:
         return None
-    try:
-        _version, trace_id, span_id, flags = traceparent.split("-")[:4]
-        context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    except ValueError:
-        return None
+    context = trace.get_current_span(_PROPAGATOR.extract({"traceparent": traceparent}, Context())).get_span_context()
     return context if context.is_valid else None

@@ -14,7 +14,6 @@ CATCH_ALL: Final = "infra/consumer.py"
 CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
     "infra/auth.py": "a token is valid at the time of the request",
-    "infra/cli.py": "a command",
     "infra/consumer.py": "where messages come in",
     "infra/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",
