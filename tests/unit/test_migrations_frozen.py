@@ -43,5 +43,3 @@ def test_a_released_migration_executes_what_it_did_when_it_was_released(path: Pa
     now = digest_of(path)
     fix = f"write a new migration instead; a new one is added to {RELEASED.name} once it is released"
     assert released.get(name) == now, f"{name} changed ({now}): {fix}"
-        f"{name} changed ({now}): write a new migration; a new one is added to {RELEASED.name} when it is released"
-    )
