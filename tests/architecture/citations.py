@@ -10,6 +10,7 @@ from tests.architecture.source import ROOT
 STOPS: Final = 14
 DECISION_LINES_MAX: Final = 12
 _CITED: Final = re.compile(r"`([\w./-]+)::([\w.]+)`")
+_PATH: Final = re.compile(r"`((?:contracts|docs|infra|sagas|services|tests)/[\w./-]+)`")
 _LINE_NUMBER: Final = re.compile(r"`[\w./-]+\.\w+:\d+`")
 _STOP: Final = re.compile(r"^(\d+)\. ", re.MULTILINE)
 _DECISION: Final = re.compile(r"^## (\d+)\. (\S.*)$", re.MULTILINE)
@@ -23,6 +24,9 @@ def broken_citations(text: str) -> Iterator[str]:
             yield f"{path}::{symbol}: there is no {path}"
         elif symbol not in (_symbols(file.read_text()) if file.suffix == ".py" else file.read_text()):
             yield f"{path}::{symbol}: {path} defines no {symbol}"
+    for path in _PATH.findall(text):
+        if not (ROOT / path).exists():
+            yield f"{path}: there is no such file"
     for cited in _LINE_NUMBER.findall(text):
         yield f"{cited}: cite path::symbol, a line number is wrong tomorrow"
 
