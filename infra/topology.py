@@ -12,12 +12,15 @@ from urllib.parse import quote
 
 import httpx
 from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from contracts import addresses
 from infra.errors import Misconfigured
 from infra.settings import Settings
 
 _MANAGEMENT_TIMEOUT_S: Final = 10.0
+_PATIENCE_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.2
 
 
 async def declare(broker: RabbitBroker) -> None:
@@ -38,7 +41,8 @@ def work_queue(name: str) -> RabbitQueue:
 
 
 async def apply_policies(settings: Settings) -> None:
-    """Put every policy of addresses.py; raises Misconfigured if the management API refuses or does not answer."""
+    """Put every policy of addresses.py, once a broker that is starting answers; raises Misconfigured if it refuses or stays silent."""
+    await _until_it_answers(settings)
     async with _management(settings) as client:
         for name, body in addresses.policies().items():
             await _ask(client, "PUT", f"/api/policies/{_vhost(settings)}/{quote(name, safe='')}", body)
@@ -89,8 +93,24 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, body: dict[str
     except httpx.HTTPStatusError as error:
         raise Misconfigured(f"RabbitMQ's management API answered {error.response.status_code} to {method} {path}") from error
     except httpx.TransportError as error:
-        raise Misconfigured(f"RabbitMQ's management API at OAAS_RABBITMQ_MANAGEMENT_URL does not answer: {error}") from error
+        raise _silent(error) from error
     return answer.json() if answer.content else None
+
+
+async def _until_it_answers(settings: Settings) -> None:
+    starting = retry_if_exception_type(httpx.TransportError)
+    async with _management(settings) as client:
+        try:
+            stop, pause = stop_after_delay(_PATIENCE_S), wait_fixed(_LOOK_EVERY_S)
+            async for attempt in AsyncRetrying(retry=starting, wait=pause, stop=stop, reraise=True):
+                with attempt:
+                    await client.get("/api/overview")
+        except httpx.TransportError as error:
+            raise _silent(error) from error
+
+
+def _silent(error: httpx.TransportError) -> Misconfigured:
+    return Misconfigured(f"RabbitMQ's management API at OAAS_RABBITMQ_MANAGEMENT_URL does not answer: {error}")
 
 
 def _vhost(settings: Settings) -> str:

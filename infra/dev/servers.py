@@ -41,13 +41,21 @@ class Servers:
     rabbitmq: RabbitMQ | None
     _lock: TextIOWrapper
 
+    def finish(self) -> None:
+        """Wait until RabbitMQ answers too, after `start_servers(..., finish=False)`."""
+        if self.rabbitmq is not None:
+            self.rabbitmq.finish()
+
     def stop(self) -> None:
         """Stop what was started here, cleanly, then let the home go."""
         _stop(self._lock, self.postgres, self.rabbitmq)
 
 
-def start_servers(home: Path, say: Say, environment: Mapping[str, str] = os.environ) -> Servers:
-    """Start what the environment does not name and wait until it answers; raises HomeInUse and the servers' own errors."""
+def start_servers(home: Path, say: Say, environment: Mapping[str, str] = os.environ, *, finish: bool = True) -> Servers:
+    """Start what the environment does not name and wait until it answers; raises HomeInUse and the servers' own errors.
+
+    Without `finish` only PostgreSQL answers already: RabbitMQ takes longest, and the schemas can be migrated meanwhile.
+    """
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     given_postgres, given_rabbitmq = environment.get("OAAS_POSTGRES_URL", ""), environment.get("OAAS_RABBITMQ_URL", "")
@@ -58,6 +66,8 @@ def start_servers(home: Path, say: Say, environment: Mapping[str, str] = os.envi
     rabbitmq = None if given_rabbitmq else RabbitMQ(home)
     try:
         _start(postgres, rabbitmq, say)
+        if finish and rabbitmq is not None:
+            rabbitmq.finish()
     except BaseException:
         _stop(lock, postgres, rabbitmq)
         raise
@@ -79,8 +89,6 @@ def _start(postgres: Postgres | None, rabbitmq: RabbitMQ | None, say: Say) -> No
     if postgres is not None:
         say("starting PostgreSQL" if postgres.data.exists() else "creating PostgreSQL's data and starting it")
         postgres.start()
-    if rabbitmq is not None:
-        rabbitmq.finish()
 
 
 def _stop(lock: TextIOWrapper, *servers: Postgres | RabbitMQ | None) -> None:

@@ -88,11 +88,12 @@ def platform(home: Path, overrides: Mapping[str, str] | None = None, *, say: Say
     home = home.resolve()
     began = time.monotonic()
     with ExitStack() as stack:
-        servers = start_servers(home, say)
+        servers = start_servers(home, say, finish=False)
         stack.callback(servers.stop)
         port = free_port(API_PORT)
         environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
         _migrate(home, {**environment, "OAAS_POSTGRES_URL": servers.postgres_url}, say)
+        servers.finish()
         supervisor = stack.enter_context(Supervisor(home))
         say(f"starting the API and the workers of {', '.join(MODULES)}")
         for service in MODULES:
