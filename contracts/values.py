@@ -19,7 +19,10 @@ PENCE_MAX = 2**53 - 1
 QUANTITY_MAX = 1_000_000
 """Largest number of units of one SKU, on a shelf or in an order."""
 
-Sku = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+SKU_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+VISIBLE_ASCII = r"^[!-~]+$"
+
+Sku = Annotated[str, StringConstraints(pattern=SKU_PATTERN)]
 """A stock-keeping unit: 1 to 64 letters, digits, dots, dashes and underscores, unique within a tenant."""
 
 Pence = Annotated[int, Field(strict=True, ge=0, le=PENCE_MAX)]

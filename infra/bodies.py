@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.problems import FieldError, Problem, request_id_of, respond
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_ERRORS_MAX: Final = 100
+_FIELD_CHARACTERS_MAX: Final = 200
 _SUSPICIOUS: Final = re.compile(rb"\x00|\xed[\xa0-\xbf]|\\u0000|\\u[dD][89a-fA-F]")
 """Cheap to look for; only a body that has one is parsed twice."""
 
@@ -70,7 +73,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _refuse_unstorable(scope: Scope, body: bytes) -> None:
-    wrong = list(_unstorable(scope, body))
+    # The client names the fields, so neither their number nor their length may decide how long the answer gets.
+    wrong = list(islice(_unstorable(scope, body), _ERRORS_MAX))
     if wrong:
         errors = [FieldError(field=field, message="has a NUL or half a surrogate pair, which is no text: leave it out") for field in wrong]
         raise Problem(422, "Not valid", "The request has characters that cannot be stored", errors=errors)
@@ -81,7 +85,7 @@ def _unstorable(scope: Scope, body: bytes) -> Iterator[str]:
         yield "path"
     for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
         if _UNSTORABLE.search(name + value):
-            yield _UNSTORABLE.sub("?", name)
+            yield _UNSTORABLE.sub("?", name)[:_FIELD_CHARACTERS_MAX]
     if _SUSPICIOUS.search(body):
         try:
             yield from _unstorable_in(json.loads(body), "")
@@ -95,11 +99,11 @@ def _unstorable_in(value: Any, path: str) -> Iterator[str]:
             yield path or "body"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unstorable_in(item, f"{path}[{index}]")
+            yield from _unstorable_in(item, f"{path}[{index}]"[:_FIELD_CHARACTERS_MAX])
     elif isinstance(value, dict):
         for name, item in value.items():
             clean = _UNSTORABLE.sub("?", name)
-            below = f"{path}.{clean}" if path else clean
+            below = (f"{path}.{clean}" if path else clean)[:_FIELD_CHARACTERS_MAX]
             if clean != name:
                 yield below
             yield from _unstorable_in(item, below)

@@ -41,7 +41,15 @@ async def check(names: Sequence[str], settings: Settings) -> list[Finding]:
     for name in names:
         if name not in _CHECKS:
             raise LookupError(f"there is no check {name!r}; there are {', '.join(_CHECKS)}")
-    return [finding for name in names or _CHECKS async for finding in _CHECKS[name](settings)]
+    return [finding for name in names or _CHECKS async for finding in _looked_at(name, settings)]
+
+
+async def _looked_at(name: str, settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        async for finding in _CHECKS[name](settings):
+            yield finding
+    except Misconfigured as error:
+        yield Finding(name, False, str(error), "oaas up")
 
 
 async def _settings(settings: Settings) -> AsyncIterator[Finding]:

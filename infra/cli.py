@@ -204,7 +204,10 @@ def draw(name: Annotated[str, typer.Argument(help="the saga's name, for example 
 def _print_settings(described: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("variable", "value", "meaning", title="settings", title_justify="left")
+    table = Table(title="settings", title_justify="left")
+    table.add_column("variable", no_wrap=True, min_width=max(len(one["variable"]) for one in described))
+    for column in ("value", "meaning"):
+        table.add_column(column, overflow="fold")
     for one in described:
         value = str(one["value"])
         table.add_row(one["variable"], value if value == str(one["default"]) else f"[bold]{value}[/]", one["description"])

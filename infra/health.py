@@ -28,10 +28,12 @@ def health_router(checks: Sequence[Check], registry: CollectorRegistry) -> APIRo
     """The routes that need no token."""
     router = APIRouter(tags=["health"])
 
+    @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live", summary="The process runs")
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
+    @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready", summary="The process can serve", responses={503: {"description": "Not ready; `checks` says why"}})
     async def ready() -> JSONResponse:
         wrong = await asyncio.gather(*(_run(check) for check in checks))

@@ -39,7 +39,7 @@ def create_app(
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """The application of these services, `routers` by service name. `lifespan` opens and closes what the routers need."""
-    app = _Application(title=title, version="1", lifespan=lifespan or _nothing_to_open, redoc_url=None)
+    app = _Application(title=title, version="1", lifespan=lifespan or _nothing_to_open, redoc_url=None, redirect_slashes=False)
     app.state.verifier = verifier
     register(app)
     app.include_router(health_router(checks, registry))

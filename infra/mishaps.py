@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
+from contracts.values import SKU_PATTERN, VISIBLE_ASCII
 from infra.errors import Outage, Retryable
 from infra.problems import FieldError, Problem, request_id_of, respond
 from infra.retry import Ending, ending_of
@@ -33,7 +35,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "string_unicode": "must be text without half surrogate pairs",
     "string_too_short": "must have at least {min_length} character(s)",
     "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
+    "string_pattern_mismatch": "must match {pattern}",  # but for those in _PATTERNS
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "is too large a number",
@@ -65,6 +67,12 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
+_PATTERNS: Final[Mapping[str, str]] = {
+    SKU_PATTERN: "must be 1 to 64 letters, digits, dots, dashes and underscores, and begin with a letter or digit",
+    VISIBLE_ASCII: "must be letters, digits and signs of ASCII, without spaces",
+}
+
+
 def field_path(location: Sequence[str | int]) -> str:
     """`("body", "lines", 0, "quantity")` as `lines[0].quantity`; the body as a whole is `body`."""
     path = ""
@@ -76,7 +84,7 @@ def field_path(location: Sequence[str | int]) -> str:
 def field_error(error: Mapping[str, Any]) -> FieldError:
     """One of pydantic's errors in plain words that say the fix."""
     said = str(error["msg"]).removeprefix("Value error, ")
-    template = _WORDS.get(error["type"])
+    template = _PATTERNS.get(error.get("ctx", {}).get("pattern", "")) or _WORDS.get(error["type"])
     return FieldError(field=field_path(error["loc"]), message=template.format(**error.get("ctx", {})) if template else said)
 
 
@@ -113,7 +121,15 @@ async def _not_valid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title, detail = _TITLES.get(error.status_code, ("Not possible", str(error.detail)))
-    return respond(request, Problem(error.status_code, title, detail, headers=error.headers))
+    headers = {"Allow": ", ".join(_methods_of(request))} if error.status_code == 405 else error.headers
+    return respond(request, Problem(error.status_code, title, detail, headers=headers))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method that some route takes at this address; the framework names those of the first route only."""
+    paths = request.app.openapi()["paths"].items()
+    here = [methods for template, methods in paths if compile_path(template)[0].match(request.url.path)]
+    return sorted({method.upper() for methods in here for method in methods})
 
 
 async def _unreachable(request: Request, error: Exception) -> Response:

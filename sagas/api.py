@@ -1,5 +1,6 @@
 """HTTP in: what happened to an order, step by step, in words."""
 
+import asyncio
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from sqlalchemy import Row, text
 
-from contracts.values import OrderId
+from contracts.values import OrderId, TenantId
 from infra.auth import Caller, caller_with
 from infra.http import Problem, Timestamp
 from infra.settings import Settings
@@ -21,6 +22,8 @@ _EVENTS: Final = text(
     "SELECT at, kind, step, phase, attempt, detail, trace_id FROM sagas.saga_event"
     " WHERE tenant_id = :tenant AND saga_id = ANY(:sagas) ORDER BY at, saga_id, number"
 )
+
+_LOOK_AGAIN_S: Final = 0.05
 
 
 class TimelineEvent(BaseModel):
@@ -44,28 +47,38 @@ class Timeline(BaseModel):
     events: list[TimelineEvent]
 
 
-def router(transaction: Transactions, settings: Settings) -> APIRouter:  # noqa: ARG001 - every service's router is built alike
+def router(transaction: Transactions, settings: Settings) -> APIRouter:
     """The coordinator's routes."""
     routes = APIRouter(tags=["orders"])
 
     @routes.get("/v1/orders/{order_id}/timeline", summary="What happened to an order, step by step")
     async def timeline(order_id: OrderId, caller: Annotated[Caller, Depends(caller_with("orders:read", "orders:write"))]) -> Timeline:
-        """Everything the platform did about the order, in plain words; 404 until its first step."""
-        async with transaction(caller.tenant_id) as scope:
-            sagas = (await scope.session.execute(_SAGA, {"tenant": caller.tenant_id, "subject": str(order_id)})).all()
-            if not sagas:
-                raise Problem(404, "Order not found", f"There is no order {order_id}, or nothing has happened to it yet.")
-            events = await scope.session.execute(_EVENTS, {"tenant": caller.tenant_id, "sagas": [saga.id for saga in sagas]})
-            return Timeline(
-                order_id=order_id,
-                saga_id=sagas[-1].id,
-                saga=sagas[-1].name,
-                state=sagas[-1].state,
-                started_at=sagas[-1].started_at,
-                events=[_told(row) for row in events],
-            )
+        """Everything the platform did about the order, in plain words."""
+        until = asyncio.get_running_loop().time() + settings.projection_patience_s
+        while (found := await _timeline(transaction, caller.tenant_id, order_id)) is None:
+            # An order that was placed a moment ago is still on its way here; no transaction is open meanwhile.
+            if asyncio.get_running_loop().time() >= until:
+                raise Problem(404, "Unknown order", f"there is no order {order_id}; GET /v1/orders lists them")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return found
 
     return routes
+
+
+async def _timeline(transaction: Transactions, tenant_id: TenantId, order_id: OrderId) -> Timeline | None:
+    async with transaction(tenant_id) as scope:
+        sagas = (await scope.session.execute(_SAGA, {"tenant": tenant_id, "subject": str(order_id)})).all()
+        if not sagas:
+            return None
+        events = await scope.session.execute(_EVENTS, {"tenant": tenant_id, "sagas": [saga.id for saga in sagas]})
+        return Timeline(
+            order_id=order_id,
+            saga_id=sagas[-1].id,
+            saga=sagas[-1].name,
+            state=sagas[-1].state,
+            started_at=sagas[-1].started_at,
+            events=[_told(row) for row in events],
+        )
 
 
 def _told(row: Row[Any]) -> TimelineEvent:

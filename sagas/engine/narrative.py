@@ -20,13 +20,13 @@ _WORDS: Final[Mapping[str, str]] = {
     Kind.REFUSED: "Refused: {what} ({detail}).",
     Kind.SILENT: "No answer in time: {what}.",
     Kind.FAULTED: "A fault while doing {what}: {detail}.",
-    Kind.LATE: "An answer came too late for {what} ({detail}); what it did is undone.",
+    Kind.LATE: "Answered after the turn back: {what} ({detail}); what it did is undone.",
     Kind.OVERDUE: "The whole took too long.",
     Kind.PARKED: "Parked: waits until somebody has mended the fault.",
     Kind.RESUMED: "Resumed.",
     Kind.COMPENSATING: "Turning back, because of {detail}: everything done so far is undone.",
     Kind.NEEDS_ATTENTION: "Needs attention: it cannot go on alone.",
-    Kind.COMPLETED: "Completed.",
+    Kind.COMPLETED: "All steps are done.",
     Kind.ABANDONED: "Abandoned, because of {detail}. Nothing is held any more.",
 }
 

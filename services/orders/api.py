@@ -11,7 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from contracts.orders import OrderCompleted
-from contracts.values import OrderId, OrderStatus
+from contracts.values import VISIBLE_ASCII, OrderId, OrderStatus
 from infra.auth import Caller, caller_with
 from infra.http import FieldError, Problem, decode_cursor, encode_cursor
 from infra.settings import Settings
@@ -27,6 +27,8 @@ from services.orders.waiting import Waiting
 
 Reader = Annotated[Caller, Depends(caller_with("orders:read", "orders:write"))]
 Writer = Annotated[Caller, Depends(caller_with("orders:write"))]
+_TOLD_MAX: Final = 5
+"""Wrong fields that `detail` repeats; `errors` has them all."""
 Limit = Annotated[int, Query(ge=1, le=200, description="how many items at most")]
 IdempotencyKey = Annotated[
     str | None,
@@ -34,7 +36,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        pattern=r"^[!-~]+$",
+        pattern=VISIBLE_ASCII,
         description="1 to 255 visible ASCII characters, new for each order: a request sent again is answered alike and places nothing",
     ),
 ]
@@ -121,12 +123,16 @@ def _moving(transaction: Transactions, move: Move) -> Callable[..., Coroutine[An
 
 def _legal(illegal: IllegalTransition) -> str:
     verbs = [f"POST /v1/orders/{illegal.order_id}/{verb}" for verb, (status, _) in MOVES.items() if status in illegal.legal]
-    return f"legal now: {', '.join(verbs) or 'none of ' + ', '.join(MOVES)}"
+    if verbs:
+        return f"legal now: {', '.join(verbs)}"
+    is_undecided = OrderStatus.CONFIRMED in illegal.legal
+    return "it is still being decided: wait until it is CONFIRMED" if is_undecided else "nothing more can be done with it"
 
 
 def _cannot_place(refused: NotPlaced) -> Problem:
     errors = [FieldError(field=wrong.field, message=wrong.message) for wrong in refused.wrong]
-    return Problem(422, "Order cannot be placed", "; ".join(f"{one['field']}: {one['message']}" for one in errors), errors=errors)
+    told = [f"{one['field']}: {one['message']}" for one in errors[:_TOLD_MAX]] + ["and others"] * (len(errors) > _TOLD_MAX)
+    return Problem(422, "Order cannot be placed", "; ".join(told), errors=errors)
 
 
 def _answer(status: int, view: OrderView, headers: Mapping[str, str] | None = None) -> Response:

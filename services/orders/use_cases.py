@@ -52,8 +52,8 @@ class NotPlaced:
 
     @property
     def may_become_known(self) -> bool:
-        """Everything wrong is a shop or product that inventory's events may still be on their way for."""
-        return all(one.unknown for one in self.wrong)
+        """Something wrong is a shop or product that inventory's events may still be on their way for."""
+        return any(one.unknown for one in self.wrong)
 
 
 def place_order(

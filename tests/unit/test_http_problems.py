@@ -159,6 +159,20 @@ async def test_surrogates_smuggled_as_bytes_are_named_too(client: httpx.AsyncCli
     assert list(fields(await client.post("/v1/orders", content=body, headers={"Content-Type": "application/json"}))) == ["note"]
 
 
+async def test_the_answer_to_many_bad_characters_stays_short(client: httpx.AsyncClient) -> None:
+    body = json.dumps({"k" * 900: ["\0"] * 100})
+    response = await client.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert len(fields(response)) <= 100
+    assert max(map(len, fields(response))) <= 200
+
+
+async def test_allow_names_the_methods_of_every_route_at_the_address(client: httpx.AsyncClient) -> None:
+    response = await client.delete("/v1/orders")
+    problem(response, 405)
+    assert response.headers["allow"] == "GET, POST"
+
+
 async def test_a_nul_in_the_query_or_path_is_named(client: httpx.AsyncClient) -> None:
     assert list(fields(await client.get("/v1/orders?q=%00"))) == ["q"]
     assert list(fields(await client.get("/v1/fail/%00"))) == ["path"]

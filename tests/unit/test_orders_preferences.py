@@ -1,5 +1,7 @@
 """The Prefer header, as RFC 7240 has it."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,3 +45,10 @@ def test_a_malformed_preference_hides_no_other() -> None:
 def test_no_header_is_an_error(headers: list[str]) -> None:
     granted = wait_s(headers, 30)
     assert granted is None or 0 <= granted <= 30
+
+
+@pytest.mark.parametrize("header", ["a" + " " * 60_000 + '!"', '"' + '\\"' * 30_000, "wait=5, " + "x" * 60_000])
+def test_a_header_made_to_be_slow_is_ignored_at_once(header: str) -> None:
+    began = time.perf_counter()
+    assert wait_s([header], 30) is None
+    assert time.perf_counter() - began < 0.5

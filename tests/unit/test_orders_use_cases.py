@@ -74,11 +74,12 @@ def test_every_unknown_field_is_named() -> None:
     assert refused.may_become_known
 
 
-def test_too_many_units_of_one_sku_are_named_and_not_waited_for() -> None:
+def test_too_many_units_are_named_beside_a_product_that_may_become_known() -> None:
     refused = place(asked(("CAKE", QUANTITY_MAX), ("NONE", 1), ("CAKE", 1)), product("CAKE", 1))
     assert isinstance(refused, NotPlaced)
     assert [wrong.field for wrong in refused.wrong] == ["lines[1].sku", "lines[2].quantity"]
-    assert not refused.may_become_known
+    # Told at once, a product that is on its way would be denied for the other line's sake.
+    assert refused.may_become_known
 
 
 def test_a_total_that_no_json_reader_keeps_exact_is_refused_at_its_line() -> None:
