@@ -19,10 +19,15 @@ _log: Final = logging.getLogger(__name__)
 _RECONNECT_S: Final = 0.5
 
 
-def open_broker(
-    settings: Settings, *, on_lost: Callable[[], None] = lambda: None, on_back: Callable[[], None] = lambda: None
-) -> RabbitBroker:
-    """A broker that is not connected yet; the callbacks run when its connection is lost and when it is back."""
+def _lost(error: BaseException | None, on_lost: Callable[[], None]) -> None:
+    # A connection that we close ourselves ends with CancelledError, which is no Exception.
+    if isinstance(error, Exception):
+        _log.warning("RabbitMQ is lost; connecting again until it is back", extra={"error": repr(error)})
+    on_lost()
+
+
+def open_broker(settings: Settings, *, on_lost: Callable[[], None] = lambda: None) -> RabbitBroker:
+    """A broker that is not connected yet; `on_lost` runs whenever its connection is lost."""
     if not settings.rabbitmq_url:
         raise Misconfigured("OAAS_RABBITMQ_URL is not set: start everything with `oaas up`, or give the URL of your RabbitMQ")
     return RabbitBroker(
@@ -37,8 +42,8 @@ def open_broker(
         # Handlers take only the body; dependency injection would cost a thread hop per message.
         apply_types=False,
         logger=None,
-        on_close=(lambda _connection, _error=None: on_lost(),),
-        on_reconnected=(lambda _connection: on_back(),),
+        on_close=(lambda _connection, error=None: _lost(error, on_lost),),
+        on_reconnected=(lambda _connection: _log.info("RabbitMQ is back"),),
     )
 
 

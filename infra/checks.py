@@ -65,7 +65,11 @@ async def _settings(settings: Settings) -> AsyncIterator[Finding]:
 async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     for service in MODULES:
         for role in ROLES:
-            problem = await _cannot_log_in(settings, service, role)
+            try:
+                problem = await _cannot_log_in(settings, service, role)
+            except (OSError, TimeoutError) as error:
+                yield Finding("postgres", False, f"PostgreSQL at OAAS_POSTGRES_URL does not answer: {error}", "oaas up")
+                return
             detail = f"role {service}_{role} can log in" if problem is None else f"role {service}_{role} cannot log in: {problem}"
             yield Finding("postgres", problem is None, detail, "" if problem is None else "oaas migrate")
 
@@ -73,18 +77,14 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
 async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
     for service in MODULES:
         try:
-            tables = await _fetch(settings, service, "SELECT count(*) FROM pg_tables WHERE schemaname = $1", service)
+            tables = await _fetch(settings, service, "SELECT tablename FROM pg_tables WHERE schemaname = $1", service)
         except (OSError, TimeoutError, asyncpg.PostgresError, Misconfigured) as error:
             yield Finding("schemas", False, f"schema {service} cannot be looked at: {error}", "oaas check postgres")
             continue
-        bare = await _fetch(settings, service, _UNPROTECTED, service)
-        if not tables:
-            yield Finding("schemas", False, f"schema {service} has no tables", "oaas migrate")
-        else:
-            detail = f"schema {service}: {tables} tables, " + (
-                f"{bare} without forced row-level security" if bare else "all under row-level security"
-            )
-            yield Finding("schemas", not bare, detail, "oaas migrate" if bare else "")
+        for table in await _fetch(settings, service, _UNPROTECTED, service):
+            mend = f"ALTER TABLE {service}.{table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+            yield Finding("schemas", False, f"{service}.{table} is not under forced row-level security", mend)
+        yield Finding("schemas", bool(tables), f"schema {service} has {len(tables)} tables", "" if tables else "oaas migrate")
 
 
 async def _rabbitmq(settings: Settings) -> AsyncIterator[Finding]:
@@ -115,23 +115,25 @@ async def _cannot_log_in(settings: Settings, service: str, role: str) -> str | N
     url = role_url(settings, service, role).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         connection = await asyncpg.connect(url, timeout=_TIMEOUT_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except asyncpg.InvalidPasswordError:
+        return "never migrated, or OAAS_ROLE_SECRET is not the one of the last `oaas migrate`"
+    except asyncpg.PostgresError as error:
         return str(error) or type(error).__name__
     await connection.close()
     return None
 
 
-async def _fetch(settings: Settings, service: str, query: str, *arguments: object) -> int:
+async def _fetch(settings: Settings, service: str, query: str, *arguments: object) -> list[str]:
     url = role_url(settings, service, "app").set(drivername="postgresql").render_as_string(hide_password=False)
     connection = await asyncpg.connect(url, timeout=_TIMEOUT_S)
     try:
-        return int(await connection.fetchval(query, *arguments))
+        return [row[0] for row in await connection.fetch(query, *arguments)]
     finally:
         await connection.close()
 
 
 _UNPROTECTED: Final = """
-    SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname = $1 AND relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)"""
 
 _CHECKS: Final[Mapping[str, Callable[[Settings], AsyncIterator[Finding]]]] = {

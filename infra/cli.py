@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from infra.errors import Misconfigured
-from infra.settings import Settings
+from infra.settings import Settings, settings_here
 
 P = ParamSpec("P")
 
@@ -48,7 +48,7 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
             for problem in error.errors():
                 _error.print(f"[red]error:[/] OAAS_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
             raise typer.Exit(2) from None
-        except (Misconfigured, LookupError, ValueError) as error:
+        except (Misconfigured, LookupError, ValueError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
             _error.print(f"[red]error:[/] {error}", highlight=False)
             raise typer.Exit(2) from None
 
@@ -113,7 +113,7 @@ def worker(services: Annotated[list[str] | None, _NAMES] = None) -> None:
     from infra.telemetry import configure
     from infra.worker import Worker
 
-    settings = Settings()
+    settings = settings_here()
     loaded = load(services or [])
     configure("+".join(service.name for service in loaded), settings)
     uvloop.run(Worker(loaded, settings).run())
@@ -129,7 +129,7 @@ def api(services: Annotated[list[str] | None, _NAMES] = None) -> None:
     from infra.services import load
     from infra.telemetry import configure
 
-    settings = Settings()
+    settings = settings_here()
     configure("api", settings)
     uvloop.run(serve(load(services or []), settings))
 
@@ -137,7 +137,9 @@ def api(services: Annotated[list[str] | None, _NAMES] = None) -> None:
 @app.command()
 @plainly
 def token(
-    scope: Annotated[str, typer.Option(help='what the token may do, for example "orders:read orders:write"')],
+    scope: Annotated[
+        str, typer.Option(help="what it may do: some of orders:read orders:write catalog:read catalog:write tenants:admin ops")
+    ],
     tenant: Annotated[str | None, typer.Option(help="id of the tenant it speaks for; none for `tenants:admin` and `ops`")] = None,
     ttl: Annotated[str, typer.Option(help="how long it is valid: 30s, 15m, 1h or 7d")] = "1h",
     json_: Annotated[bool, _JSON] = False,
@@ -158,7 +160,7 @@ def check(
     """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is."""
     from infra.checks import check as run
 
-    findings = asyncio.run(run(what or [], Settings()))
+    findings = asyncio.run(run(what or [], settings_here()))
     if json_:
         sys.stdout.write(json.dumps([finding.as_json() for finding in findings]) + "\n")
     else:
@@ -170,7 +172,7 @@ def check(
 @app.command()
 @plainly
 def settings(json_: Annotated[bool, _JSON] = False) -> None:
-    """List every setting: its environment variable, its value now, its default and what it means."""
+    """List every setting: its environment variable, its value now (bold if it is not the default) and what it means."""
     from infra.settings import describe
 
     described = describe(Settings())

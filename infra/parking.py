@@ -79,7 +79,7 @@ class Parking:
             "error": type(error).__name__,
             "fingerprint": fingerprint(error),
         }
-        _log.error("parked %s", envelope.type, exc_info=error, extra=story)
+        _log.error("parked %s", envelope.type or "what is no message", exc_info=error, extra=story)
 
 
 def _is_command(envelope: Envelope | Unreadable) -> bool:

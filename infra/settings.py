@@ -6,7 +6,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,6 +67,16 @@ class Settings(BaseSettings):
 
     crash_at: str = Field("", description="kill this process at a named point, as <service>:<point>; for tests and demonstrations")
     ready_file: Path | None = Field(None, description="file that a worker writes once it consumes; used by the supervisor")
+
+
+ENVIRONMENT: Final = "environment"
+"""File in `home` in which a running `oaas up` leaves its settings, for commands beside it."""
+
+
+def settings_here() -> Settings:
+    """The environment's settings and, for what it does not set, those of the platform that `oaas up` runs in this home."""
+    file = Settings().home / ENVIRONMENT
+    return Settings(_env_file=file) if file.is_file() else Settings()
 
 
 class _OwnServer(BaseSettings):

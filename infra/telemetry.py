@@ -64,7 +64,10 @@ def configure(service: str, settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
-    for noisy in ("aio_pika", "aiormq", "httpx", "httpcore", "uvicorn.access", "alembic"):
+    for silent in ("aio_pika", "aiormq"):
+        # They report a lost connection twice a second for as long as it lasts; infra/broker.py does it once.
+        logging.getLogger(silent).setLevel(logging.CRITICAL)
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: f"oaas-{service}"}), sampler=ParentBased(TraceIdRatioBased(settings.trace_ratio))

@@ -77,6 +77,8 @@ def issue(
     subject: str = "developer",
 ) -> str:
     """A token for these scopes, valid from `at` for `lifetime`; raises UnknownScope. Without a tenant it serves administrators only."""
+    if not scopes:
+        raise ValueError(f"a token without a scope may do nothing: name some of {' '.join(SCOPES)}")
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown:
         raise UnknownScope(unknown)

@@ -40,12 +40,26 @@ class Worker:
         self._consuming = open_broker(settings, on_lost=self._forget)
         self._publishing = open_broker(settings)
         self._stop = asyncio.Event()
+        self._consumes = False
 
     async def run(self) -> None:
         """Consume until SIGTERM or SIGINT; raises whatever ends a background task early."""
-        loop = asyncio.get_running_loop()
+        working = asyncio.ensure_future(self._work())
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, self._leave, working)
+        try:
+            await working
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+
+    def _leave(self, working: asyncio.Future[None]) -> None:
+        self._stop.set()
+        if not self._consumes:
+            # Still waiting for its servers: there is nothing to finish.
+            working.cancel()
+
+    async def _work(self) -> None:
         async with AsyncExitStack() as stack:
             for broker in (self._publishing, self._consuming):
                 stack.push_async_callback(close, broker)
@@ -55,6 +69,7 @@ class Worker:
             runtimes = [await stack.enter_async_context(open_runtime(one.name, self._publishing, self._settings)) for one in self._services]
             tasks = [task for one, runtime in zip(self._services, runtimes, strict=True) for task in self._start(one, runtime)]
             tasks += [runtime.sweep for runtime in runtimes]
+            self._consumes = True
             await self._consuming.start()
             self._announce()
             await self._until_stopped(tasks)

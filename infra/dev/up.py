@@ -21,13 +21,13 @@ from typing import Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from infra.dev.logs import tail
-from infra.dev.ports import LOOPBACK, free_port
+from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.processes import NotReady, Supervisor
-from infra.dev.secret_files import kept_secret
+from infra.dev.secret_files import kept_secret, write_private
 from infra.dev.servers import Servers, start_servers
 from infra.errors import Misconfigured
 from infra.services import MODULES
-from infra.settings import Settings
+from infra.settings import ENVIRONMENT, Settings
 from infra.token import ensure_development_key
 
 API_PORT: Final = 8000
@@ -35,6 +35,7 @@ API_PORT: Final = 8000
 READY_MAX_S: Final = 60.0
 MIGRATE_MAX_S: Final = 120.0
 _POLL_S: Final = 0.1
+_WATCH_EVERY_S: Final = 1.0
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 Say = Callable[[str], None]
@@ -72,25 +73,28 @@ def up(settings: Settings, *, as_json: bool = False) -> None:
         signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
-            running = stack.enter_context(platform(settings.home, say=say))
+            running = stack.enter_context(platform(settings.home, say=say, api_port=settings.api_port))
             stack.callback(_ignore_signals)
             stack.callback(say, "stopping")
             _print(json.dumps(running.describe()) if as_json else _welcome(running))
             while True:
-                signal.pause()
+                time.sleep(_WATCH_EVERY_S)
+                _restart_dead_servers(running.servers, say)
     except KeyboardInterrupt:
         say("stopped; the data is kept")
 
 
 @contextmanager
-def platform(home: Path, overrides: Mapping[str, str] | None = None, *, say: Say = lambda _: None) -> Iterator[Platform]:
+def platform(
+    home: Path, overrides: Mapping[str, str] | None = None, *, say: Say = lambda _: None, api_port: int = API_PORT
+) -> Iterator[Platform]:
     """The platform, ready to use and stopped at the end. `overrides`: environment of the processes, such as OAAS_DEADLINE_FACTOR."""
     home = home.resolve()
     began = time.monotonic()
     with ExitStack() as stack:
         servers = start_servers(home, say, finish=False)
         stack.callback(servers.stop)
-        port = free_port(API_PORT)
+        port = api_port if is_free(api_port) else kept_port(home / "api.port")
         environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
         _migrate(home, {**environment, "OAAS_POSTGRES_URL": servers.postgres_url}, say)
         servers.finish()
@@ -103,6 +107,10 @@ def platform(home: Path, overrides: Mapping[str, str] | None = None, *, say: Say
         for service in MODULES:
             supervisor.wait_until_ready(service, READY_MAX_S)
         wait_until_api_ready(running)
+        write_private(
+            home / ENVIRONMENT, "".join(f"{name}={environment[name]}\n" for name in sorted(environment) if name.startswith("OAAS_"))
+        )
+        stack.callback((home / ENVIRONMENT).unlink, missing_ok=True)
         say(f"everything runs, after {time.monotonic() - began:.1f} s")
         yield running
 
@@ -114,6 +122,16 @@ def wait_until_api_ready(running: Platform, timeout: float = READY_MAX_S) -> Non
         if time.monotonic() > until:
             raise NotReady(f"the API was not ready within {timeout:.0f} s.\n{running.supervisor.log_tail('api')}")
         time.sleep(_POLL_S)
+
+
+def _restart_dead_servers(servers: Servers, say: Say) -> None:
+    for name, server in (("PostgreSQL", servers.postgres), ("RabbitMQ", servers.rabbitmq)):
+        if server is not None and server.pid is None:
+            say(f"{name} has died; starting it again on its data")
+            try:
+                server.start()
+            except Misconfigured as error:
+                say(str(error))
 
 
 def without_credentials(url: str) -> str:

@@ -125,8 +125,8 @@ def _legal(illegal: IllegalTransition) -> str:
     verbs = [f"POST /v1/orders/{illegal.order_id}/{verb}" for verb, (status, _) in MOVES.items() if status in illegal.legal]
     if verbs:
         return f"legal now: {', '.join(verbs)}"
-    is_undecided = OrderStatus.CONFIRMED in illegal.legal
-    return "it is still being decided: wait until it is CONFIRMED" if is_undecided else "nothing more can be done with it"
+    why = "it is still being decided, wait until it is CONFIRMED" if OrderStatus.CONFIRMED in illegal.legal else "its way has ended"
+    return f"legal now: none of {', '.join(MOVES)}: {why}"
 
 
 def _cannot_place(refused: NotPlaced) -> Problem:
