@@ -57,9 +57,7 @@ async def _settings(settings: Settings) -> AsyncIterator[Finding]:
         value = getattr(settings, name)
         is_set = bool(value.get_secret_value() if hasattr(value, "get_secret_value") else value)
         variable = f"OAAS_{name.upper()}"
-        yield Finding(
-            "settings", is_set, f"{variable} is {'set' if is_set else 'not set'}", "" if is_set else f"export {variable}=... or oaas up"
-        )
+        yield Finding("settings", is_set, f"{variable} is {'set' if is_set else 'not set'}", "" if is_set else "oaas up")
 
 
 async def _postgres(settings: Settings) -> AsyncIterator[Finding]:

@@ -79,7 +79,7 @@ def up(settings: Settings, *, as_json: bool = False) -> None:
             _print(json.dumps(running.describe()) if as_json else _welcome(running))
             while True:
                 time.sleep(_WATCH_EVERY_S)
-                _restart_dead_servers(running.servers, say)
+                restart_dead_servers(running.servers, say)
     except KeyboardInterrupt:
         say("stopped; the data is kept")
 
@@ -124,7 +124,8 @@ def wait_until_api_ready(running: Platform, timeout: float = READY_MAX_S) -> Non
         time.sleep(_POLL_S)
 
 
-def _restart_dead_servers(servers: Servers, say: Say) -> None:
+def restart_dead_servers(servers: Servers, say: Say) -> None:
+    """Start each embedded server that is gone, on its data; one that cannot be started is told and tried again at the next look."""
     for name, server in (("PostgreSQL", servers.postgres), ("RabbitMQ", servers.rabbitmq)):
         if server is not None and server.pid is None:
             say(f"{name} has died; starting it again on its data")

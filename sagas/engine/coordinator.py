@@ -102,5 +102,5 @@ class Coordinator:
         held.move(machine.answered(held.saga, held.instance, envelope.commandid, envelope.data, group.now), envelope.traceparent)
 
     def _saga_of(self, envelope: Envelope) -> SagaId | None:
-        saga = self._started_by.get(type(envelope.data))  # type: ignore[arg-type]
+        saga = self._started_by.get(type(envelope.data))  # type: ignore[arg-type]  # a reply is no key of it, and is meant to miss
         return envelope.sagaid if saga is None else saga_id(saga.name, envelope.tenantid, envelope.subject)

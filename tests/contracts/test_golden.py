@@ -104,7 +104,7 @@ def test_a_message_is_frozen_and_cannot_be_built_with_a_field_it_does_not_have(n
     with pytest.raises(ValidationError, match="extra_forbidden"):
         CATALOG[name].model_validate({**message.model_dump(), "colour": "red"})
     with pytest.raises((ValidationError, ValueError)):
-        message.colour = "red"  # type: ignore[attr-defined]
+        message.colour = "red"  # type: ignore[attr-defined]  # that it cannot be set is the test
 
 
 def test_every_command_declares_replies_that_are_in_the_catalog() -> None:

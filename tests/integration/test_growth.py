@@ -63,7 +63,7 @@ class Workplace:
         batches = Batches(transactions, HANDLES)
         for _ in range(ROUNDS):
             asks = [reserve(tenant_id, sku) for _ in range(BATCH)]
-            orders = [OrderId(ask.data.order_id) for ask in asks]  # type: ignore[attr-defined]
+            orders = [OrderId(ask.data.order_id) for ask in asks]  # type: ignore[attr-defined]  # all are ReserveStock
             await batches.commit(asks)
             await batches.commit(asks)  # asked again: the remembered answers are read
             await batches.commit(envelope(tenant_id, completed(order)) for order in orders)

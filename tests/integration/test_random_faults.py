@@ -40,7 +40,7 @@ async def verdicts(platform: Pools) -> AsyncIterator[tuple[int, Verdict]]:
     async def judged(seed: int) -> Verdict:
         try:
             return await verdict(await World(platform, seed).run())
-        except Exception as error:
+        except Exception as error:  # whatever it was, it is raised again with the seed that replays it
             error.add_note(f"in the run of seed {seed}")
             raise
 

@@ -1,0 +1,43 @@
+"""`oaas check` on real servers: all is well, and then something is not."""
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from infra import topology
+from infra.checks import Finding, check
+from infra.settings import Settings
+
+
+def broken(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.detail, finding.mend) for finding in findings if not finding.ok]
+
+
+async def test_a_migrated_platform_is_well(settings: Settings) -> None:
+    await topology.apply_policies(settings)
+    assert broken(await check(["postgres", "schemas", "rabbitmq", "policies"], settings)) == []
+
+
+async def test_a_table_without_forced_row_level_security_is_named_with_what_mends_it(settings: Settings) -> None:
+    administrator = await asyncpg.connect(settings.postgres_url)
+    await administrator.execute("ALTER TABLE sagas.saga_event NO FORCE ROW LEVEL SECURITY")
+    try:
+        [(detail, mend)] = broken(await check(["schemas"], settings))
+        assert "sagas.saga_event" in detail
+        await administrator.execute(mend)
+        assert broken(await check(["schemas"], settings)) == []
+    finally:
+        await administrator.execute("ALTER TABLE sagas.saga_event FORCE ROW LEVEL SECURITY")
+        await administrator.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"role_secret": SecretStr("another")}, "OAAS_ROLE_SECRET is not the one"),
+        ({"postgres_url": "postgresql://127.0.0.1:1/oaas"}, "PostgreSQL at OAAS_POSTGRES_URL does not answer"),
+    ],
+)
+async def test_a_wrong_secret_and_a_dead_server_are_told_apart(settings: Settings, changed: dict[str, object], told: str) -> None:
+    findings = broken(await check(["postgres"], settings.model_copy(update=changed)))
+    assert told in findings[0][0]
