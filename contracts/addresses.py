@@ -18,16 +18,16 @@ from typing import Any, Final
 from contracts.catalog import name_of, owner_of
 from contracts.inventory import ProductListed, ShopOpened
 from contracts.messages import Command, Event, Message, Reply
-from contracts.orders import OrderCompleted, OrderPlaced
+from contracts.orders import OrderCancelRequested, OrderCompleted, OrderPlaced
 from contracts.values import TenantId
 
 SHARDS: Final = 1
-PARTICIPANTS: Final = ("tenants", "inventory", "orders")
+PARTICIPANTS: Final = ("tenants", "inventory", "orders", "payments")
 COORDINATOR: Final = "sagas"
 DEAD_LETTERS: Final = "dead-letters"
 
 SUBSCRIPTIONS: Final[Mapping[str, tuple[type[Event], ...]]] = {
-    "sagas": (OrderPlaced,),
+    "sagas": (OrderPlaced, OrderCancelRequested),
     "orders": (ShopOpened, ProductListed),
     "inventory": (OrderCompleted,),
     "tenants": (OrderCompleted,),

@@ -6,7 +6,7 @@ A name is `<owner>.<Message>.v<version>`. A new version is a new class and a new
 from collections.abc import Mapping
 from typing import Final
 
-from contracts import inventory, messages, orders, tenants
+from contracts import inventory, messages, orders, payments, tenants
 from contracts.messages import Message
 
 CATALOG: Final[Mapping[str, type[Message]]] = {
@@ -17,6 +17,11 @@ CATALOG: Final[Mapping[str, type[Message]]] = {
     "tenants.TenantSuspended.v1": tenants.TenantSuspended,
     "tenants.ReleaseQuota.v1": tenants.ReleaseQuota,
     "tenants.QuotaReleased.v1": tenants.QuotaReleased,
+    "tenants.ChargeOrder.v1": tenants.ChargeOrder,
+    "tenants.OrderCharged.v1": tenants.OrderCharged,
+    "tenants.SpendingLimitReached.v1": tenants.SpendingLimitReached,
+    "tenants.RefundOrder.v1": tenants.RefundOrder,
+    "tenants.OrderRefunded.v1": tenants.OrderRefunded,
     "inventory.ReserveStock.v1": inventory.ReserveStock,
     "inventory.StockReserved.v1": inventory.StockReserved,
     "inventory.OutOfStock.v1": inventory.OutOfStock,
@@ -31,6 +36,21 @@ CATALOG: Final[Mapping[str, type[Message]]] = {
     "orders.RejectOrder.v1": orders.RejectOrder,
     "orders.OrderRejected.v1": orders.OrderRejected,
     "orders.OrderCompleted.v1": orders.OrderCompleted,
+    "orders.RequestAcceptance.v1": orders.RequestAcceptance,
+    "orders.OrderAccepted.v1": orders.OrderAccepted,
+    "orders.OrderDeclined.v1": orders.OrderDeclined,
+    "orders.WithdrawAcceptance.v1": orders.WithdrawAcceptance,
+    "orders.AcceptanceWithdrawn.v1": orders.AcceptanceWithdrawn,
+    "orders.OrderCancelRequested.v1": orders.OrderCancelRequested,
+    "orders.MarkOrderCancelled.v1": orders.MarkOrderCancelled,
+    "orders.OrderMarkedCancelled.v1": orders.OrderMarkedCancelled,
+    "payments.AuthorisePayment.v1": payments.AuthorisePayment,
+    "payments.PaymentAuthorised.v1": payments.PaymentAuthorised,
+    "payments.PaymentRefused.v1": payments.PaymentRefused,
+    "payments.CapturePayment.v1": payments.CapturePayment,
+    "payments.PaymentCaptured.v1": payments.PaymentCaptured,
+    "payments.ReturnPayment.v1": payments.ReturnPayment,
+    "payments.PaymentReturned.v1": payments.PaymentReturned,
 }
 
 _NAMES: Final[Mapping[type[Message], str]] = {message: name for name, message in CATALOG.items()}

@@ -45,6 +45,7 @@ class ShopOpened(Event):
 
     shop_id: ShopId
     name: Name
+    accepts_by_hand: bool = Field(default=False, description="somebody in the shop accepts or declines each order")
 
 
 class ProductListed(Event):

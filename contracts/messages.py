@@ -39,6 +39,12 @@ class StepFaulted(Reply):
     fingerprint: str = Field(max_length=64)
 
 
+class Later:
+    """What a use case returns that cannot answer yet: somebody outside has to be asked first. No message; nothing is sent for it."""
+
+
+LATER = Later()
+
 R = TypeVar("R", bound=Reply)
 State = TypeVar("State")
 
@@ -70,8 +76,8 @@ class Command(Message, Generic[R]):
         return tuple(reply for reply in cls.replies() if issubclass(reply, Refusal))
 
     @classmethod
-    def answered_by(cls, decide: Callable[[Self, State], R]) -> tuple[type[Self], Callable[[Self, State], R]]:
-        """This command beside the use case that answers it; mypy refuses a use case that answers anything else."""
+    def answered_by(cls, decide: Callable[[Self, State], R | Later]) -> tuple[type[Self], Callable[[Self, State], R | Later]]:
+        """This command beside the use case that answers it, or answers LATER; mypy refuses one that answers anything else."""
         return cls, decide
 
 

@@ -103,12 +103,28 @@ class OrderLine(BaseModel):
     quantity: Quantity
 
 
+class VatAmount(BaseModel):
+    """What an order's lines of one VAT category come to, VAT included, and the VAT in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: VatRate
+    total: Pence
+    vat: Pence
+
+
+PaymentToken = Annotated[str, StringConstraints(pattern=VISIBLE_ASCII, max_length=200)]
+"""What the payment provider gave the client's browser for a card; never the card's number."""
+
+
 class Rejection(StrEnum):
     """Why an order was rejected."""
 
     OUT_OF_STOCK = "OUT_OF_STOCK"
     OVER_QUOTA = "OVER_QUOTA"
     TENANT_SUSPENDED = "TENANT_SUSPENDED"
+    PAYMENT_REFUSED = "PAYMENT_REFUSED"
+    NOT_ACCEPTED = "NOT_ACCEPTED"
     NO_ANSWER = "NO_ANSWER"
     FAULT = "FAULT"
     CANCELLED = "CANCELLED"
@@ -123,5 +139,6 @@ class OrderStatus(StrEnum):
     PREPARING = "PREPARING"
     READY = "READY"
     COMPLETED = "COMPLETED"
+    CANCELLING = "CANCELLING"
     CANCELLED = "CANCELLED"
     REJECTED = "REJECTED"

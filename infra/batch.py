@@ -12,9 +12,10 @@ from typing import Final
 from pydantic_core import from_json
 
 from contracts.addresses import address_of
-from contracts.messages import Command, Envelope, Message, Reply
+from contracts.messages import LATER, Command, Envelope, Later, Message, Reply
 from contracts.values import TenantId
 from infra.crash import crash_point
+from infra.deferred import Deferred
 from infra.handling import Handles
 from infra.inbox import Inbox, Key
 from infra.suspects import Suspects
@@ -33,7 +34,7 @@ class NotHandled(Exception):
 class UndeclaredReply(TypeError):
     """A use case answered with something that its command does not declare."""
 
-    def __init__(self, command: type[Message], reply: Reply | None) -> None:
+    def __init__(self, command: type[Message], reply: Reply | Later | None) -> None:
         super().__init__(f"{command.__name__} cannot be answered with {type(reply).__name__}; its declaration names every answer")
 
 
@@ -45,6 +46,7 @@ class Batches:
         self._service: Final = transaction.service
         self._inbox = Inbox(self._service)
         self._suspects = Suspects(self._service)
+        self._deferred = Deferred(self._service)
         self._table = {message: handles for handles in table for message in handles.decide}
 
     async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False) -> None:
@@ -87,16 +89,18 @@ class Batches:
             for key, envelope in received.items():
                 traceparent = spans.enter_context(step_of_journey(envelope, self._service))
                 reply = handles.decide[type(envelope.data)](envelope, state)
-                if isinstance(envelope.data, Command):
+                if reply is LATER:
+                    await self._deferred.note(scope, envelope)
+                elif isinstance(envelope.data, Command):
                     answers[key] = self._answer(scope, envelope, reply, traceparent)
             await handles.repository.save(scope, state)
         crash_point(self._service, "save")
         return answers
 
-    def _answer(self, scope: Scope, envelope: Envelope, reply: Reply | None, traceparent: str | None) -> str:
+    def _answer(self, scope: Scope, envelope: Envelope, reply: Reply | Later | None, traceparent: str | None) -> str:
         command = envelope.data
         assert isinstance(command, Command)
-        if not isinstance(reply, command.replies()):
+        if isinstance(reply, Later) or not isinstance(reply, command.replies()):
             raise UndeclaredReply(type(command), reply)
         scope.send(
             reply,

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from contracts.messages import Envelope, Message, Reply
+from contracts.messages import Envelope, Later, Message, Reply
 from infra.transaction import Scope
 
 S = TypeVar("S")
 
-Decide = Callable[[Envelope, Any], Reply | None]
+Decide = Callable[[Envelope, Any], Reply | Later | None]
 
 
 class Repository(Protocol[S]):
@@ -30,10 +30,10 @@ class Handles:
     decide: dict[type[Message], Decide]
 
 
-def handles(repository: Repository[S], *pairs: tuple[type[Message], Callable[[Any, S], Reply | None]]) -> Handles:
+def handles(repository: Repository[S], *pairs: tuple[type[Message], Callable[[Any, S], Reply | Later | None]]) -> Handles:
     """A part of the table: each pair is made by `Command.answered_by` or `Event.heard_by`, which check its types."""
     return Handles(repository, {message: _on_data(decide) for message, decide in pairs})
 
 
-def _on_data(decide: Callable[[Any, S], Reply | None]) -> Decide:
+def _on_data(decide: Callable[[Any, S], Reply | Later | None]) -> Decide:
     return lambda envelope, state: decide(envelope.data, state)

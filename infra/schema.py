@@ -33,6 +33,23 @@ def protect(schema: str, table: str, grants: str = "SELECT, INSERT, UPDATE") -> 
     ]
 
 
+def answer_later(schema: str) -> list[str]:
+    """For a service with use cases that answer LATER: the commands it still has to answer. Run as the schema's owner."""
+    return [
+        f"""CREATE TABLE {schema}.unanswered (
+            tenant_id uuid NOT NULL,
+            command_id uuid NOT NULL,
+            type text NOT NULL,
+            subject text NOT NULL,
+            saga_id uuid,
+            traceparent text,
+            asked_at timestamptz NOT NULL,
+            PRIMARY KEY (tenant_id, command_id))""",
+        f"CREATE INDEX unanswered_subject ON {schema}.unanswered (tenant_id, subject, type)",
+        *protect(schema, "unanswered", "SELECT, INSERT, DELETE"),
+    ]
+
+
 def _roles(schema: str) -> list[str]:
     create = "CREATE ROLE {role} {login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
     owner = create.format(role=f"{schema}_owner", login="NOLOGIN")
