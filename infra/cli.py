@@ -33,7 +33,7 @@ app.add_typer(saga_app, name="saga")
 
 _error: Final = Console(stderr=True)
 _out: Final = Console()
-_NAMES: Final = typer.Argument(help="tenants, inventory, orders, sagas; all of them if none is named", show_default=False)
+_NAMES: Final = typer.Argument(help="tenants, inventory, orders, payments, sagas; all of them if none is named", show_default=False)
 _JSON: Final = typer.Option("--json", help="print one JSON document and nothing else")
 
 

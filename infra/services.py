@@ -10,6 +10,7 @@ MODULES: Final[Mapping[str, str]] = {
     "tenants": "services.tenants",
     "inventory": "services.inventory",
     "orders": "services.orders",
+    "payments": "services.payments",
     "sagas": "sagas",
 }
 

@@ -6,6 +6,15 @@ from uuid import UUID
 from contracts.inventory import OutOfStock, ProductListed, ReleaseStock, ReserveStock, ShopOpened, StockReleased, StockReserved
 from contracts.messages import Envelope, Message, StepFaulted
 from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderCompleted, OrderPlaced, OrderRejected, RejectOrder
+from contracts.payments import (
+    AuthorisePayment,
+    CapturePayment,
+    PaymentAuthorised,
+    PaymentCaptured,
+    PaymentRefused,
+    PaymentReturned,
+    ReturnPayment,
+)
 from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
 from contracts.values import Allergen, OrderId, OrderLine, Rejection, SagaId, ShopId, TenantId, VatRate
 
@@ -44,6 +53,13 @@ SAMPLES: dict[str, Message] = {
     "orders.RejectOrder.v1": RejectOrder(order_id=ORDER, rejection=Rejection.OUT_OF_STOCK),
     "orders.OrderRejected.v1": OrderRejected(),
     "orders.OrderCompleted.v1": OrderCompleted(order_id=ORDER),
+    "payments.AuthorisePayment.v1": AuthorisePayment(order_id=ORDER, amount=298, token="tok_ok"),
+    "payments.PaymentAuthorised.v1": PaymentAuthorised(payment_id=UUID("018f3a52-7c1e-7000-8000-000000000005")),
+    "payments.PaymentRefused.v1": PaymentRefused(code="insufficient_funds"),
+    "payments.CapturePayment.v1": CapturePayment(order_id=ORDER),
+    "payments.PaymentCaptured.v1": PaymentCaptured(),
+    "payments.ReturnPayment.v1": ReturnPayment(order_id=ORDER),
+    "payments.PaymentReturned.v1": PaymentReturned(),
 }
 
 

@@ -45,7 +45,7 @@ def test_every_message_class_is_in_the_catalog() -> None:
 def test_every_name_is_owner_message_version_and_names_one_class() -> None:
     for name, message in CATALOG.items():
         owner, title, version = name.split(".")
-        assert owner in {"sagas", "tenants", "inventory", "orders"}
+        assert owner in {"sagas", "tenants", "inventory", "orders", "payments"}
         assert message.__name__.startswith(title)
         assert version.removeprefix("v").isdigit()
         assert class_of(name) is message

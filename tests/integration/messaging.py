@@ -52,7 +52,7 @@ class Stage:
         for queue in work_queues():
             for name in (queue, f"{queue}.dead"):
                 await (await self.client.get_queue(name, ensure=False)).purge()
-        for service in ("inventory", "orders", "sagas", "tenants"):
+        for service in ("inventory", "orders", "payments", "sagas", "tenants"):
             await self.administrator.execute(f"TRUNCATE {service}.outbox")
         live = {policy["name"] for policy in await self.management("GET", f"/api/policies/{self.vhost}")}
         for name in live - set(policies()):

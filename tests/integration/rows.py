@@ -27,6 +27,7 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
     month_used = {"orders_held": 0, "orders_settled": 0, "pence_held": 0, "pence_settled": 0, "changed_at": AT}
     saga = {"name": "x", "version": 1, "subject": "x", "state": "RUNNING", "revision": 1, "started_by": "x", "instance": "{}", "events": 1}
     event = {"number": 1, "kind": "STARTED", "detail": "x", "at": AT}
+    payment = {"wanted": "NOTHING", "actual": "NONE", "attempts": 0, "revision": 0}
     own: dict[str, Row] = {
         "inventory.shop": {**shop, "name": "x", "created_at": AT},
         "inventory.product": {**product, "ingredients": [], **dated},
@@ -39,13 +40,15 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "orders.shop": {**shop, "name": "x"},
         "orders.product": product,
         "orders.idempotency": {"key": str(id_of("key")), "fingerprint": "x" * 64, **order, "answer": "{}", "created_at": AT},
+        "payments.payment": {**order, "payment_id": id_of("payment"), **payment, **dated},
+        "payments.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
         "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT},
         "sagas.saga_event": {"saga_id": id_of("saga"), **event},
         "tenants.tenant": {"name": "x", "status": "ACTIVE", "orders_per_month": 1, "spending_limit_pence": 1, **dated},
         "tenants.quota": {"month": month, **month_used},
         "tenants.quota_hold": {**order, "step": "x", "state": "HELD", "month": month, "pence": 1, **dated},
     }
-    for service in ("inventory", "orders", "sagas", "tenants"):
+    for service in ("inventory", "orders", "payments", "sagas", "tenants"):
         own |= _messages(service, id_of("message"))
     return {table: {"tenant_id": tenant_id, **row} for table, row in own.items()}
 
