@@ -197,10 +197,24 @@ def draw(name: Annotated[str, typer.Argument(help="the saga's name, for example 
     """Draw a saga as a Mermaid diagram, from the value that runs."""
     from importlib import import_module
 
-    sagas = {saga.name: saga for saga in import_module("sagas.consumers").SAGAS}
+    sagas = {saga.name: saga for saga in reversed(import_module("sagas.consumers").SAGAS)}
     if name not in sagas:
         raise LookupError(f"there is no saga {name!r}; there is {', '.join(sagas)}")
     sys.stdout.write(import_module("sagas.engine.drawing").mermaid(sagas[name]) + "\n")
+
+
+@saga_app.command()
+@plainly
+def record() -> None:
+    """Record what new versions of sagas mean, for the start-up check; what is recorded never changes.
+
+    A process refuses to start with a saga that means something else than when its version was released.
+    """
+    from importlib import import_module
+
+    consumers = import_module("sagas.consumers")
+    new = import_module("sagas.engine.released").record_new(consumers.SAGAS, consumers.RELEASED)
+    _out.print(f"recorded {', '.join(new)} in {consumers.RELEASED}" if new else "nothing new to record", highlight=False)
 
 
 def _print_settings(described: list[dict[str, Any]]) -> None:

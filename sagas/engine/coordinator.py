@@ -4,11 +4,14 @@ It is a repository to the consumer edge: `load` locks the sagas, each message is
 saga once and puts its commands in the outbox. All answers of a saga in the batch are folded in the order in which they came.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
+
+from prometheus_client import Counter
 
 from contracts.catalog import CATALOG
 from contracts.messages import Envelope, Event, Message, Reply
@@ -17,8 +20,12 @@ from infra.handling import Decide, Handles
 from infra.transaction import Scope
 from sagas.engine import instances, machine
 from sagas.engine.definition import Saga
+from sagas.engine.history import Kind
 from sagas.engine.instances import Held
+from sagas.engine.verify import verify
 
+_log: Final = logging.getLogger(__name__)
+_contradictions: Final = Counter("oaas_saga_contradictions_total", "Answers that cannot be, or another one than before", ["saga"])
 _NAMESPACE: Final = UUID("6f1f5f0e-6f0b-5f43-9c58-5a6a3f0c7a10")
 
 
@@ -28,6 +35,13 @@ class StrayReply(LookupError):
     def __init__(self, envelope: Envelope) -> None:
         super().__init__(f"no saga {envelope.sagaid} of tenant {envelope.tenantid} asked command {envelope.commandid}")
         self.envelope = envelope
+
+
+class AmbiguousStart(ValueError):
+    """One event would start two sagas; it needs one of them, or two events."""
+
+    def __init__(self, one: Saga[Any, Any], other: Saga[Any, Any]) -> None:
+        super().__init__(f"{one.started_by.__name__} would start both {one.name} and {other.name}: give each its own event")
 
 
 def saga_id(saga: str, tenant_id: TenantId, subject: str) -> SagaId:
@@ -48,11 +62,17 @@ class Coordinator:
     """Runs any number of sagas; knows none of them."""
 
     def __init__(self, sagas: Iterable[Saga[Any, Any]]) -> None:
+        """Raises UnsoundSaga, and AmbiguousStart for two sagas that one event would start."""
         self.sagas: Mapping[tuple[str, int], Saga[Any, Any]] = {(saga.name, saga.version): saga for saga in sagas}
-        # The newest version of a saga is the one that begins.
-        self._started_by: dict[type[Event], Saga[Any, Any]] = {
-            saga.started_by: saga for _, saga in sorted(self.sagas.items(), key=lambda item: item[0])
-        }
+        self._started_by: dict[type[Event], Saga[Any, Any]] = {}
+        # Sorted, so that the newest version that begins is the one that stays.
+        for _, saga in sorted(self.sagas.items(), key=lambda item: item[0]):
+            verify(saga)
+            before = self._started_by.get(saga.started_by)
+            if before is not None and before.name != saga.name:
+                raise AmbiguousStart(before, saga)
+            if saga.begins:
+                self._started_by[saga.started_by] = saga
 
     def handles(self) -> Handles:
         """The table for the consumer edge: events that start a saga, and every reply there is."""
@@ -90,7 +110,8 @@ class Coordinator:
             return
         moved = machine.start(saga, id, group.tenant_id, envelope.data, group.now)
         held = Held(saga, moved.instance, envelope.subject, is_new=True)
-        held.move(moved, envelope.traceparent)
+        started = replace(moved.entries[0], message_id=envelope.id)
+        held.move(replace(moved, entries=(started, *moved.entries[1:])), envelope.traceparent)
         group.held[id] = held
 
     def answer(self, envelope: Envelope, group: Group) -> None:
@@ -99,7 +120,11 @@ class Coordinator:
         held = group.held.get(envelope.sagaid) if envelope.sagaid else None
         if held is None or envelope.commandid is None or held.instance.asking_of(envelope.commandid) is None:
             raise StrayReply(envelope)
-        held.move(machine.answered(held.saga, held.instance, envelope.commandid, envelope.data, group.now), envelope.traceparent)
+        moved = machine.answered(held.saga, held.instance, envelope.commandid, envelope.data, group.now)
+        held.move(moved, envelope.traceparent)
+        if any(entry.kind is Kind.CONTRADICTED for entry in moved.entries):
+            _contradictions.labels(held.saga.name).inc()
+            _log.error("a participant contradicts itself", extra={"saga": held.instance.id, "message": str(envelope.id)})
 
     def _saga_of(self, envelope: Envelope) -> SagaId | None:
         saga = self._started_by.get(type(envelope.data))  # type: ignore[arg-type]  # a reply is no key of it, and is meant to miss

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sagas.engine.definition import OnFault, Saga, Step
-from sagas.engine.verify import command_of
+from sagas.engine.naming import command_of
 
 INDENT: Final = "    "
 
@@ -20,9 +20,9 @@ def mermaid(saga: Saga[Any, Any]) -> str:
 def _forward(saga: Saga[Any, Any]) -> Iterator[str]:
     yield f'started(["{saga.started_by.__name__}"])'
     before = "started"
-    for number, group in enumerate(saga.groups, 1):
+    for number, group in enumerate(saga.forward, 1):
         if len(group) == 1:
-            yield _box(group[0])
+            yield _pivot(group[0]) if group[0] is saga.pivot else _box(group[0])
             here = _id(group[0])
         else:
             here = f"group{number}"
@@ -32,9 +32,7 @@ def _forward(saga: Saga[Any, Any]) -> Iterator[str]:
             yield "end"
         yield f"{before} --> {here}"
         before = here
-    yield f'{_id(saga.pivot)}{{{{"pivot: {_words(saga.pivot)}"}}}}'
-    yield f"{before} --> {_id(saga.pivot)}"
-    yield f'{_id(saga.pivot)} --> completed(["completed"])'
+    yield f'{before} --> completed(["completed"])'
 
 
 def _ways_back(saga: Saga[Any, Any]) -> Iterator[str]:
@@ -43,8 +41,9 @@ def _ways_back(saga: Saga[Any, Any]) -> Iterator[str]:
         for step in group:
             yield from _refusals(step, f"undo{number}")
             fault = f"<br/>fault: {saga.fault}" if step.on_fault is OnFault.UNDO else ""
-            yield f'{_id(step)} -. "no answer: {saga.no_answer}{fault}" .-> undo{number}'
-    yield from _refusals(saga.pivot, f"undo{len(saga.groups)}")
+            yield f'{_id(step)} -. "no answer: {step.no_answer or saga.no_answer}{fault}" .-> undo{number}'
+    if saga.pivot:
+        yield from _refusals(saga.pivot, f"undo{len(saga.groups)}")
 
 
 def _refusals(step: Step[Any, Any], to: str) -> Iterator[str]:
@@ -53,6 +52,8 @@ def _refusals(step: Step[Any, Any], to: str) -> Iterator[str]:
 
 
 def _backward(saga: Saga[Any, Any]) -> Iterator[str]:
+    if saga.abandon is None:
+        return
     for number, group in reversed([*enumerate(saga.groups, 1)]):
         undone = "<br/>".join(command_of(step.undo).__name__ for step in reversed(group) if step.undo)
         yield f'undo{number}["undo: {undone}"]'
@@ -62,12 +63,18 @@ def _backward(saga: Saga[Any, Any]) -> Iterator[str]:
     yield 'abandon --> abandoned(["abandoned"])'
 
 
+def _pivot(step: Step[Any, Any]) -> str:
+    return f'{_id(step)}{{{{"pivot: {_words(step)}"}}}}'
+
+
 def _box(step: Step[Any, Any]) -> str:
     return f'{_id(step)}["{_words(step)}"]'
 
 
 def _words(step: Step[Any, Any]) -> str:
-    return f"{step.name}<br/>{command_of(step.ask).__name__}, within {_seconds(step.within)}"
+    tries = f", {step.retry.attempts} tries" if step.retry.attempts > 1 else ""
+    needed = "<br/>if needed" if step.when else ""
+    return f"{step.name}<br/>{command_of(step.ask).__name__}, within {_seconds(step.within)}{tries}{needed}"
 
 
 def _seconds(within: timedelta) -> str:

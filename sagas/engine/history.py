@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from contracts.messages import Reply
 from sagas.engine.instance import Phase
@@ -14,20 +15,33 @@ class Kind(StrEnum):
     STARTED = "STARTED"
     ASKED = "ASKED"
     ASKED_AGAIN = "ASKED_AGAIN"
+    NOT_NEEDED = "NOT_NEEDED"
+    """The step's `when` said no."""
     ANSWERED = "ANSWERED"
     REFUSED = "REFUSED"
+    TRY_LATER = "TRY_LATER"
+    """Silence, a refusal or a fault that is worth another try after a pause."""
     SILENT = "SILENT"
     FAULTED = "FAULTED"
     LATE = "LATE"
     """An answer that came after the saga had decided without it."""
+    CONTRADICTED = "CONTRADICTED"
+    """An answer that cannot be, or another one than before."""
     OVERDUE = "OVERDUE"
     """The saga's own deadline passed before the pivot was asked."""
     PARKED = "PARKED"
     RESUMED = "RESUMED"
+    """What had parked it was answered."""
     COMPENSATING = "COMPENSATING"
     NEEDS_ATTENTION = "NEEDS_ATTENTION"
     COMPLETED = "COMPLETED"
     ABANDONED = "ABANDONED"
+    # What operators do
+    RETRIED = "RETRIED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"
+    UNPAUSED = "UNPAUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +56,9 @@ class Entry:
     detail: str = ""
     reply: Reply | None = None
     """The answer that caused this fact."""
+    actor: str | None = None
+    """The operator who caused it."""
+    reason: str | None = None
+    """Why, in the operator's words."""
+    message_id: UUID | None = None
+    """Of the event that started the saga, and of each command when it is asked first."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic
 from uuid import UUID, uuid5
 
 from contracts import catalog
-from contracts.messages import Message, Reply
+from contracts.messages import Message, Refusal, Reply
 from contracts.values import SagaId, TenantId
 from sagas.engine.definition import E, Saga, SoFar, W
 
@@ -20,10 +20,14 @@ class State(StrEnum):
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
     ABANDONING = "ABANDONING"
+    COMPLETING = "COMPLETING"
+    """Past the pivot: only forward."""
     PARKED = "PARKED"
     """A participant's bug: waits for people, up to `park_at_most`."""
     NEEDS_ATTENTION = "NEEDS_ATTENTION"
     """Cannot go on alone; keeps listening."""
+    PAUSED = "PAUSED"
+    """An operator holds it: answers are noted, nothing is asked, no time runs."""
     COMPLETED = "COMPLETED"
     ABANDONED = "ABANDONED"
 
@@ -44,8 +48,11 @@ class Status(StrEnum):
     """How far one asking has come."""
 
     WAITING = "WAITING"
+    RETRYING = "RETRYING"
+    """Silent, refused or faulted, and asked again at its deadline."""
     ANSWERED = "ANSWERED"
     REFUSED = "REFUSED"
+    NOT_NEEDED = "NOT_NEEDED"
     SILENT = "SILENT"
     """No answer in time; the saga has decided without it."""
     FAULTED = "FAULTED"
@@ -55,6 +62,7 @@ COMMAND_IDS_REMEMBERED: Final = 16_384
 """Ids kept between asking and answering; computing one anew costs more than the rest of finding what was asked."""
 ABANDON_STEP: Final = "abandon"
 """The step name under which the abandoning is asked and remembered."""
+_SETTLED: Final = frozenset((Status.ANSWERED, Status.REFUSED, Status.NOT_NEEDED))
 
 
 @lru_cache(maxsize=COMMAND_IDS_REMEMBERED)
@@ -71,16 +79,29 @@ class Asking:
     step: str
     asked_at: datetime
     deadline: datetime | None
-    """When silence counts; None while nobody waits for the answer."""
+    """When silence counts, or when it is asked again; None while no time runs."""
     status: Status = Status.WAITING
     round: int = 1
+    """A refusal that is worth another try begins the next one, with a command id of its own; silence and faults do not."""
     attempts: int = 1
     reply: Reply | None = None
+    contradicted: bool = False
+    """It was answered with something impossible, or in two ways: whether it took effect is not known."""
+    supplied: bool = False
+    """An operator gave the answer, so the participant's own may be another."""
 
     @property
     def is_settled(self) -> bool:
         """Whether its one real answer is known."""
-        return self.reply is not None and self.status is not Status.FAULTED
+        return self.status in _SETTLED
+
+    @property
+    def may_have_taken_effect(self) -> bool:
+        """Whether going back has to undo it: not if its last answer was a refusal that nothing contradicts."""
+        if self.contradicted:
+            return True
+        refused = self.status is Status.RETRYING and isinstance(self.reply, Refusal)
+        return not refused and self.status not in (Status.REFUSED, Status.NOT_NEEDED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +119,11 @@ class Instance(Generic[E, W]):
     """Why it is abandoned; None as long as it goes forward."""
     deadline: datetime
     parked_at: datetime | None = None
+    paused_at: datetime | None = None
+    contradicted: bool = False
+    """Waits for people to say how to go on after a contradiction."""
+    progressed_at: datetime
+    """When it was started, was answered or was acted on last; asking again is no progress."""
     askings: tuple[Asking, ...] = ()
     """In the order in which they were asked first."""
     revision: int = 1
@@ -110,9 +136,24 @@ class Instance(Generic[E, W]):
                 return asking
         return None
 
-    def asking_of(self, command: UUID) -> Asking | None:
-        """What was asked under that command id, if this saga asked it."""
-        return next((a for a in self.askings if command_id(self.id, a.phase, a.step, a.round) == command), None)
+    def asking_of(self, command: UUID) -> tuple[Asking, int] | None:
+        """What was asked under that command id and in which round, if this saga asked it."""
+        for asking in self.askings:
+            for round_ in range(asking.round, 0, -1):
+                if command_id(self.id, asking.phase, asking.step, round_) == command:
+                    return asking, round_
+        return None
+
+    @property
+    def outstanding(self) -> tuple[Asking, ...]:
+        """What the way it goes still waits for: steps while it goes forward, undoing and abandoning on the way back."""
+        forward = self.why is None
+        return tuple(a for a in self.askings if (a.phase is Phase.ASK) is forward and not a.is_settled)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it takes note of answers only, until an operator lets it go on."""
+        return self.paused_at is not None or self.contradicted
 
     def changed(self, **changes: Any) -> "Instance[E, W]":
         """This instance with other values in these fields. `dataclasses.replace` takes ten times as long, a dozen times per order."""
@@ -140,13 +181,17 @@ def to_json(instance: Instance[E, W], name_of: Callable[[type[Message]], str] = 
     def asking(a: Asking) -> dict[str, Any]:
         reply = None if a.reply is None else {"type": name_of(type(a.reply)), "data": a.reply.model_dump(mode="json")}
         facts = {"phase": a.phase, "step": a.step, "status": a.status, "round": a.round, "attempts": a.attempts}
-        return {**facts, "asked_at": _text(a.asked_at), "deadline": _text(a.deadline), "reply": reply}
+        flags = {name: True for name in ("contradicted", "supplied") if getattr(a, name)}
+        return {**facts, **flags, "asked_at": _text(a.asked_at), "deadline": _text(a.deadline), "reply": reply}
 
     return {
         "state": instance.state,
         "why": instance.why,
         "deadline": _text(instance.deadline),
         "parked_at": _text(instance.parked_at),
+        "paused_at": _text(instance.paused_at),
+        "contradicted": instance.contradicted,
+        "progressed_at": _text(instance.progressed_at),
         "askings": [asking(a) for a in instance.askings],
         "revision": instance.revision,
         "wake_at": _text(instance.wake_at),
@@ -161,7 +206,7 @@ def from_json(
     data: Mapping[str, Any],
     class_of: Callable[[str], type[Message]] = catalog.class_of,
 ) -> Instance[E, W]:
-    """The instance that `to_json` wrote, given what never changes of it."""
+    """The instance that `to_json` wrote, given what never changes of it; also one that an older release wrote."""
 
     def asking(a: Mapping[str, Any]) -> Asking:
         reply = None if a["reply"] is None else class_of(a["reply"]["type"]).received(a["reply"]["data"])
@@ -175,8 +220,11 @@ def from_json(
             round=a["round"],
             attempts=a["attempts"],
             reply=reply,
+            contradicted=a.get("contradicted", False),
+            supplied=a.get("supplied", False),
         )
 
+    askings = tuple(asking(a) for a in data["askings"])
     return Instance(
         id=instance_id,
         tenant_id=tenant_id,
@@ -184,10 +232,13 @@ def from_json(
         version=saga.version,
         order=order,
         state=State(data["state"]),
-        why=None if data["why"] is None else type(saga.fault)(data["why"]),
+        why=None if data["why"] is None else saga.reasons(data["why"]),
         deadline=datetime.fromisoformat(data["deadline"]),
         parked_at=_time(data["parked_at"]),
-        askings=tuple(asking(a) for a in data["askings"]),
+        paused_at=_time(data.get("paused_at")),
+        contradicted=data.get("contradicted", False),
+        progressed_at=_time(data.get("progressed_at")) or askings[-1].asked_at,
+        askings=askings,
         revision=data["revision"],
         wake_at=_time(data["wake_at"]),
     )

@@ -22,28 +22,34 @@ from sagas.engine.definition import Saga
 from sagas.engine.history import Entry
 from sagas.engine.instance import Instance, from_json, to_json
 from sagas.engine.machine import Ask, Moved
+from sagas.engine.outlook import fingerprint_of, stuck_at, waits_for
 
 _SELECT: Final = """
     SELECT id, name, version, subject, started_by, instance, events FROM sagas.saga
     WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR UPDATE"""
 _INSERT: Final = """
     INSERT INTO sagas.saga
-        (tenant_id, id, name, version, subject, state, revision, started_by, instance, started_at, changed_at, wake_at, events)
-    SELECT $1, id, name, version, subject, state, revision, started_by, instance, $10, $10, wake_at, events
-    FROM unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[],
-            $11::timestamptz[], $12::int[])
-        AS given (id, name, version, subject, state, revision, started_by, instance, wake_at, events)"""
+        (tenant_id, id, name, version, subject, started_by, started_at, changed_at,
+         state, revision, instance, wake_at, events, step, fingerprint, progressed_at, stuck_at)
+    SELECT $1, id, name, version, subject, started_by, $2, $2,
+        state, revision, instance, wake_at, events, step, fingerprint, progressed_at, stuck_at
+    FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::int[], $9::text[], $10::text[],
+            $11::timestamptz[], $12::timestamptz[], $13::text[], $14::int[], $15::text[], $16::text[])
+        AS given (id, state, revision, instance, wake_at, events, step, fingerprint, progressed_at, stuck_at,
+            name, version, subject, started_by)"""
 _UPDATE: Final = """
     UPDATE sagas.saga AS saga
     SET state = given.state, revision = given.revision, instance = given.instance, wake_at = given.wake_at, events = given.events,
-        changed_at = $6
-    FROM unnest($2::uuid[], $3::text[], $4::bigint[], $5::text[], $7::timestamptz[], $8::int[])
-        AS given (id, state, revision, instance, wake_at, events)
+        step = given.step, fingerprint = given.fingerprint, progressed_at = given.progressed_at, stuck_at = given.stuck_at, changed_at = $2
+    FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::int[], $9::text[], $10::text[],
+            $11::timestamptz[], $12::timestamptz[])
+        AS given (id, state, revision, instance, wake_at, events, step, fingerprint, progressed_at, stuck_at)
     WHERE saga.tenant_id = $1 AND saga.id = given.id"""
 _APPEND: Final = """
-    INSERT INTO sagas.saga_event (tenant_id, saga_id, number, kind, step, phase, attempt, detail, reply, trace_id, at)
+    INSERT INTO sagas.saga_event
+        (tenant_id, saga_id, number, kind, step, phase, attempt, detail, reply, trace_id, at, actor, reason, message_id)
     SELECT $1, event.* FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
-            $10::text[], $11::timestamptz[]) AS event"""
+            $10::text[], $11::timestamptz[], $12::text[], $13::text[], $14::uuid[]) AS event"""
 
 
 class UnknownDefinition(Retryable):
@@ -111,33 +117,33 @@ async def _insert(connection: asyncpg.Connection, tenant_id: TenantId, new: Sequ
     await connection.execute(
         _INSERT,
         tenant_id,
-        [one.instance.id for one in new],
+        now,
+        *_columns(new),
         [one.instance.name for one in new],
         [one.instance.version for one in new],
         [one.subject for one in new],
-        [one.instance.state.value for one in new],
-        [one.instance.revision for one in new],
         [_started_by(one.instance) for one in new],
-        [json.dumps(to_json(one.instance)) for one in new],
-        now,
-        [one.instance.wake_at for one in new],
-        [len(one.entries) for one in new],
     )
 
 
 async def _update(connection: asyncpg.Connection, tenant_id: TenantId, old: Sequence[Held], now: datetime) -> None:
-    done = await connection.execute(
-        _UPDATE,
-        tenant_id,
-        [one.instance.id for one in old],
-        [one.instance.state.value for one in old],
-        [one.instance.revision for one in old],
-        [json.dumps(to_json(one.instance)) for one in old],
-        now,
-        [one.instance.wake_at for one in old],
-        [one.events + len(one.entries) for one in old],
+    require_updated(await connection.execute(_UPDATE, tenant_id, now, *_columns(old)), len(old))
+
+
+def _columns(held: Sequence[Held]) -> tuple[list[Any], ...]:
+    """What changes with every move: the instance, and beside it what people and timers look for."""
+    return (
+        [one.instance.id for one in held],
+        [one.instance.state.value for one in held],
+        [one.instance.revision for one in held],
+        [json.dumps(to_json(one.instance)) for one in held],
+        [one.instance.wake_at for one in held],
+        [one.events + len(one.entries) for one in held],
+        [waits_for(one.instance) for one in held],
+        [fingerprint_of(one.instance) for one in held],
+        [one.instance.progressed_at for one in held],
+        [stuck_at(one.saga, one.instance) for one in held],
     )
-    require_updated(done, len(old))
 
 
 async def _append(connection: asyncpg.Connection, tenant_id: TenantId, moved: Sequence[Held]) -> None:
@@ -159,6 +165,9 @@ async def _append(connection: asyncpg.Connection, tenant_id: TenantId, moved: Se
         [_reply(entry) for _, _, entry, _ in events],
         [trace_id_of(traceparent) for _, _, _, traceparent in events],
         [entry.at for _, _, entry, _ in events],
+        [entry.actor for _, _, entry, _ in events],
+        [entry.reason for _, _, entry, _ in events],
+        [entry.message_id for _, _, entry, _ in events],
     )
 
 

@@ -3,26 +3,25 @@
 from datetime import datetime
 from typing import Any
 
+from contracts.messages import StepFaulted
 from sagas.engine.definition import Saga
-from sagas.engine.instance import ABANDON_STEP, Instance, Phase, State, Status
+from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase, State, Status
 
 
 def state_of(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State:
-    """The state that follows from the askings, `why` and `parked_at`."""
-    if instance.why is None:
-        return _state_forward(saga, instance)
-    abandoning = instance.asking(Phase.ABANDON, ABANDON_STEP)
-    if abandoning and abandoning.status is Status.ANSWERED:
-        return State.ABANDONED
-    going_back = [asking for asking in instance.askings if asking.phase is not Phase.ASK]
-    if any(asking.status in (Status.FAULTED, Status.SILENT) for asking in going_back):
+    """The state that follows from the askings, `why`, and who holds it."""
+    if (end := _end_of(saga, instance)) is not None:
+        return end
+    if instance.paused_at is not None:
+        return State.PAUSED
+    if instance.contradicted:
         return State.NEEDS_ATTENTION
-    return State.ABANDONING if abandoning else State.COMPENSATING
+    return _state_forward(saga, instance) if instance.why is None else _state_back(instance)
 
 
 def wake_at(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> datetime | None:
-    """The earliest deadline that counts. A parked saga's deadlines do not count, but its parking ends."""
-    if instance.state.is_final:
+    """The earliest deadline that counts. A parked saga's deadlines do not count, but its parking ends; a held one has none."""
+    if instance.state.is_final or instance.is_held:
         return None
     if instance.parked_at is not None:
         return instance.parked_at + saga.park_at_most
@@ -32,16 +31,62 @@ def wake_at(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> datetime | No
     return min(deadlines, default=None)
 
 
+def stuck_at(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> datetime | None:
+    """From when on no progress means that somebody should look; None for a final saga."""
+    return None if instance.state.is_final else instance.progressed_at + saga.deadline
+
+
+def is_past_return(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> bool:
+    """Whether it can only go forward: once the pivot was asked, nobody knows that it did not take effect."""
+    if instance.why is not None:
+        return False
+    return any(a.step in saga.must_be_answered for a in instance.askings if a.phase is Phase.ASK)
+
+
 def deadline_counts(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> bool:
-    """Whether the saga's own deadline still means something: not after the pivot was asked, not on the way back."""
-    return instance.why is None and instance.asking(Phase.ASK, saga.pivot.name) is None
+    """Whether the saga's own deadline still means something: not past the point of no return, not on the way back."""
+    return instance.why is None and not is_past_return(saga, instance)
+
+
+def waits_for(instance: Instance[Any, Any]) -> str | None:
+    """The steps that are still to be answered, as `a, undo of b`; None if nothing is."""
+    if instance.state.is_final:
+        return None
+    return ", ".join(name_of(asking) for asking in instance.outstanding) or None
+
+
+def name_of(asking: Asking) -> str:
+    """What was asked, as people call it: the step, its undo, or `abandon`."""
+    return f"undo of {asking.step}" if asking.phase is Phase.UNDO else asking.step
+
+
+def fingerprint_of(instance: Instance[Any, Any]) -> str | None:
+    """Of the first fault that is still in the way; None if there is none."""
+    if instance.state.is_final:
+        return None
+    faults = (asking.reply for asking in instance.outstanding if asking.status is Status.FAULTED)
+    return next((reply.fingerprint for reply in faults if isinstance(reply, StepFaulted)), None)
+
+
+def _end_of(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State | None:
+    if instance.why is not None:
+        abandoning = instance.asking(Phase.ABANDON, ABANDON_STEP)
+        return State.ABANDONED if abandoning and not instance.outstanding and not instance.contradicted else None
+    asked = [a for a in instance.askings if a.phase is Phase.ASK and a.status in (Status.ANSWERED, Status.NOT_NEEDED)]
+    return State.COMPLETED if len(asked) == len(saga.steps_by_name) and not instance.contradicted else None
 
 
 def _state_forward(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State:
-    pivot = instance.asking(Phase.ASK, saga.pivot.name)
-    if pivot and pivot.status is Status.ANSWERED:
-        return State.COMPLETED
     if any(asking.status is Status.FAULTED for asking in instance.askings):
-        # Only a faulted pivot outlives its parking: nothing else is left without a decision.
+        # Only what cannot be undone outlives its parking: nothing else is left without a decision.
         return State.PARKED if instance.parked_at is not None else State.NEEDS_ATTENTION
-    return State.RUNNING
+    pivot = instance.asking(Phase.ASK, saga.pivot.name) if saga.pivot else None
+    past = pivot.status is Status.ANSWERED if pivot else not saga.groups
+    return State.COMPLETING if past else State.RUNNING
+
+
+def _state_back(instance: Instance[Any, Any]) -> State:
+    going_back = [asking for asking in instance.askings if asking.phase is not Phase.ASK]
+    if any(asking.status in (Status.FAULTED, Status.SILENT) for asking in going_back):
+        return State.NEEDS_ATTENTION
+    return State.ABANDONING if instance.asking(Phase.ABANDON, ABANDON_STEP) else State.COMPENSATING

@@ -4,13 +4,21 @@ from collections.abc import Iterable
 from typing import Final
 
 from contracts.values import SagaId, TenantId
-from sagas.engine import machine
+from sagas.engine import machine, verbs
 from sagas.engine.definition import E, Saga, W
 from sagas.engine.history import Entry, Kind
-from sagas.engine.instance import ABANDON_STEP, Instance, Phase, State, command_id
+from sagas.engine.instance import Asking, Instance, State, command_id
+from sagas.engine.moving import Move
+from sagas.engine.outlook import name_of
 
-_TIME_PASSED: Final = (Kind.SILENT, Kind.ASKED_AGAIN, Kind.OVERDUE)
+_TIME_PASSED: Final = (Kind.SILENT, Kind.ASKED_AGAIN, Kind.TRY_LATER, Kind.OVERDUE)
 _PARKING_ENDED: Final = (Kind.COMPENSATING, Kind.NEEDS_ATTENTION)
+_VERBS: Final = {
+    Kind.RETRIED: verbs.retry,
+    Kind.CANCELLED: verbs.cancel,
+    Kind.PAUSED: verbs.pause,
+    Kind.UNPAUSED: verbs.resume,
+}
 
 
 class HistoryWithoutStart(ValueError):
@@ -31,9 +39,15 @@ def rebuilt(saga: Saga[E, W], saga_id: SagaId, tenant_id: TenantId, order: E, hi
 
 def _after(saga: Saga[E, W], instance: Instance[E, W], fact: Entry) -> Instance[E, W]:
     """Facts that the machine concluded itself follow from the others and are passed over."""
+    if fact.actor is not None:
+        return _acted(saga, instance, fact, fact.actor)
     if fact.reply is not None:
-        assert fact.phase is not None
-        command = command_id(instance.id, fact.phase, fact.step or ABANDON_STEP, _round(instance, fact.phase, fact.step))
+        if fact.kind is Kind.CONTRADICTED:
+            move = Move(saga, instance, fact.at)
+            move.take_contradiction(_asking(instance, fact), fact.reply)
+            return move.done().instance
+        asking = _asking(instance, fact)
+        command = command_id(instance.id, asking.phase, asking.step, asking.round)
         return machine.answered(saga, instance, command, fact.reply, fact.at).instance
     parking_ended = instance.state is State.PARKED and fact.kind in _PARKING_ENDED
     if fact.kind in _TIME_PASSED or parking_ended:
@@ -41,6 +55,16 @@ def _after(saga: Saga[E, W], instance: Instance[E, W], fact: Entry) -> Instance[
     return instance
 
 
-def _round(instance: Instance[E, W], phase: Phase, step: str | None) -> int:
-    asking = instance.asking(phase, step or ABANDON_STEP)
-    return asking.round if asking else 1
+def _acted(saga: Saga[E, W], instance: Instance[E, W], fact: Entry, actor: str) -> Instance[E, W]:
+    """What an operator did; what followed from it carries the operator's name too, and is passed over."""
+    reason = fact.reason or ""
+    if fact.kind is Kind.SKIPPED:
+        assert fact.reply is not None
+        step = name_of(_asking(instance, fact))
+        return verbs.skip(saga, instance, fact.at, actor, reason, step, fact.reply.model_dump()).instance
+    verb = _VERBS.get(fact.kind)
+    return instance if verb is None else verb(saga, instance, fact.at, actor, reason).instance
+
+
+def _asking(instance: Instance[E, W], fact: Entry) -> Asking:
+    return next(a for a in instance.askings if (a.phase, a.step) == (fact.phase, fact.step))

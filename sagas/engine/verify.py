@@ -1,18 +1,17 @@
-"""Whether a saga can be run at all: every problem in plain words. Runs at start-up and in a test, never per message."""
+"""Whether a saga can be run at all: every problem in plain words. Runs at start-up and in a test, once for each saga value."""
 
-import inspect
-import typing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from contracts.messages import Command, Refusal, Reply
+from contracts.messages import Refusal, Reply, StepFaulted
 from sagas.engine.definition import OnFault, Saga, Step
+from sagas.engine.naming import Build, UnclearCommand, command_of, replies_named_in
 
-Build = Callable[..., Command[Any]]
-"""What `ask`, `undo` and `abandon` are: they build a command."""
+_TIMES: Final = ("deadline", "abandon_within", "park_at_most", "undo_silence_max", "ask_again_max")
+_NEEDED_TO_TURN_BACK: Final = ("abandon", "no_answer", "fault", "cancelled")
 
 
 class UnsoundSaga(Exception):
@@ -23,14 +22,7 @@ class UnsoundSaga(Exception):
         self.saga, self.problems = saga, problems
 
 
-class UnclearCommand(Exception):
-    """It cannot be told which command is built: it must name exactly one Command class, or be annotated to return one."""
-
-    def __init__(self, build: Build, found: list[str]) -> None:
-        super().__init__(f"names {len(found)} commands ({', '.join(found) or 'none'}); name exactly one, or annotate what is returned")
-        self.build, self.found = build, found
-
-
+@lru_cache(maxsize=1024)
 def verify(saga: Saga[Any, Any]) -> None:
     """Do nothing if the saga is sound; raises UnsoundSaga with every problem."""
     found = list(problems(saga))
@@ -38,35 +30,26 @@ def verify(saga: Saga[Any, Any]) -> None:
         raise UnsoundSaga(saga, found)
 
 
-@lru_cache(maxsize=4096)
-def command_of(build: Build) -> type[Command[Any]]:
-    """The class of command that `build` makes, without calling it; raises UnclearCommand."""
-    annotated = typing.get_type_hints(build).get("return")
-    if inspect.isclass(annotated) and issubclass(annotated, Command):
-        return annotated
-    found = [named for named in _classes_named_in(build) if issubclass(named, Command)]
-    if len(found) != 1:
-        raise UnclearCommand(build, sorted(command.__name__ for command in found))
-    return found[0]
-
-
 def problems(saga: Saga[Any, Any]) -> Iterator[str]:
     """Everything that is wrong with the saga, one sentence each."""
     yield from _problems_of_the_whole(saga)
-    before = [step for group in saga.groups for step in group]
-    for step in before:
-        if step.undo is None:
-            yield f"step {step.name} comes before the pivot and has no undo"
-        else:
-            yield from _problems_of_undoing(f"the undo of step {step.name}", step.undo)
-        yield from _problems_of_being_overtaken(step)
-    for step in (*before, saga.pivot):
-        yield from _problems_of_asking(step)
-    if saga.pivot.undo is not None:
-        yield f"pivot {saga.pivot.name} has an undo, but there is no way back from it"
-    if saga.pivot.on_fault is OnFault.UNDO:
-        yield f"pivot {saga.pivot.name} says on_fault=UNDO, but nobody knows whether a faulted pivot took effect"
-    yield from _problems_of_undoing("abandon", saga.abandon)
+    for group in saga.forward:
+        for step in group:
+            yield from _problems_of_asking(step)
+            yield from _problems_of_trying_again(step)
+    for group in saga.groups:
+        for step in group:
+            yield from _problems_before_the_pivot(saga, step)
+    if saga.pivot:
+        yield from _problems_of_no_return(f"pivot {saga.pivot.name}", saga.pivot)
+        if saga.pivot.when is not None:
+            yield f"pivot {saga.pivot.name} has a when, but without it nothing would decide"
+    for step in saga.steps_by_name.values():
+        if step.name in saga.must_be_answered and step is not saga.pivot:
+            yield from _problems_of_no_return(f"step {step.name}, after the pivot,", step)
+            yield from _problems_of_undoing(f"step {step.name}, after the pivot,", step.ask, "there is only forward")
+    if saga.abandon is not None:
+        yield from _problems_of_undoing("abandon", saga.abandon)
     yield from _problems_of_looking_back(saga)
 
 
@@ -75,17 +58,23 @@ def _problems_of_the_whole(saga: Saga[Any, Any]) -> Iterator[str]:
         yield "the saga has no name"
     if saga.version < 1:
         yield f"version is {saga.version}; versions count from 1"
-    if not saga.steps:
+    if not saga.forward:
+        yield "there is nothing to do: no step, no pivot, no then"
+    if saga.groups and not saga.pivot:
+        yield "there are steps but no pivot: say from which one on there is no way back"
+    if saga.pivot and not saga.groups:
         yield "there is no step before the pivot"
-    if not all(saga.groups):
+    if saga.pivot:
+        yield from (f"{needed} is missing: a saga with a pivot can turn back" for needed in _missing(saga))
+    if not all(saga.forward):
         yield "a parallel(...) is empty"
-    names = Counter(step.name for group in (*saga.groups, (saga.pivot,)) for step in group)
-    for name, times in names.items():
-        if times > 1:
-            yield f"step name {name} is used {times} times; command ids are made of it"
-    for setting in ("deadline", "abandon_within", "park_at_most", "undo_silence_max", "ask_again_max"):
-        if getattr(saga, setting) <= timedelta(0):
-            yield f"{setting} is not positive"
+    names = Counter(step.name for group in saga.forward for step in group)
+    yield from (f"step name {name} is used {times} times; command ids are made of it" for name, times in names.items() if times > 1)
+    yield from (f"{setting} is not positive" for setting in _TIMES if getattr(saga, setting) <= timedelta(0))
+
+
+def _missing(saga: Saga[Any, Any]) -> list[str]:
+    return [needed for needed in _NEEDED_TO_TURN_BACK if getattr(saga, needed) is None]
 
 
 def _problems_of_asking(step: Step[Any, Any]) -> Iterator[str]:
@@ -106,37 +95,68 @@ def _problems_of_asking(step: Step[Any, Any]) -> Iterator[str]:
             yield f"step {step.name} gives a meaning to {refusal.__name__}, which its command never answers"
 
 
-def _problems_of_undoing(what: str, build: Build) -> Iterator[str]:
+def _problems_of_trying_again(step: Step[Any, Any]) -> Iterator[str]:
+    retry = step.retry
+    if retry.attempts < 1:
+        yield f"step {step.name} has {retry.attempts} attempts; the first one counts"
+    if retry.first <= timedelta(0) or retry.longest < retry.first:
+        yield f"the pauses of step {step.name} go from {retry.first} to {retry.longest}; they must be positive and grow"
+    if retry.factor < 1:
+        yield f"the pauses of step {step.name} would shrink: factor is {retry.factor}"
+    for answer in retry.on:
+        if answer is not StepFaulted and answer not in step.refusals:
+            yield f"step {step.name} tries again on {answer.__name__}, which its command never answers"
+
+
+def _problems_before_the_pivot(saga: Saga[Any, Any], step: Step[Any, Any]) -> Iterator[str]:
+    if step.undo is None:
+        yield f"step {step.name} comes before the pivot and has no undo"
+    else:
+        yield from _problems_of_undoing(f"the undo of step {step.name}", step.undo)
+    if step.within > saga.deadline:
+        yield f"step {step.name} may take {step.within}, but the saga's deadline is {saga.deadline}"
+    # An undo may arrive before its ask: then the ask must be refused, or its effect would stay for ever.
+    if not step.refusals:
+        yield f"step {step.name} declares no refusal, so it cannot say no when its undo has overtaken it"
+
+
+def _problems_of_no_return(what: str, step: Step[Any, Any]) -> Iterator[str]:
+    if step.undo is not None:
+        yield f"{what} has an undo, but there is no way back from it"
+    if step.on_fault is OnFault.UNDO:
+        yield f"{what} says on_fault=UNDO, but nobody knows whether a faulted one took effect"
+    if step.no_answer is not None:
+        yield f"{what} gives its silence a meaning, but it is asked until it is answered"
+
+
+def _problems_of_undoing(what: str, build: Build, because: str = "going back must always succeed") -> Iterator[str]:
     try:
         refusals = command_of(build).refusals()
     except (UnclearCommand, TypeError) as unclear:
         yield f"{what}: {unclear}"
         return
     for refusal in refusals:
-        yield f"{what} can be refused with {refusal.__name__}; going back must always succeed"
-
-
-def _problems_of_being_overtaken(step: Step[Any, Any]) -> Iterator[str]:
-    """An undo may arrive before its ask: then the ask must be refused, or its effect would stay for ever."""
-    try:
-        refusals = command_of(step.ask).refusals()
-    except (UnclearCommand, TypeError):
-        return  # told by _problems_of_asking
-    if not refusals:
-        yield f"step {step.name} declares no refusal, so it cannot say no when its undo has overtaken it"
+        yield f"{what} can be refused with {refusal.__name__}; {because}"
 
 
 def _problems_of_looking_back(saga: Saga[Any, Any]) -> Iterator[str]:
-    """`so_far[...]` may only name what one step of an earlier group has certainly answered: an undo runs without its step's answer too."""
-    known: Counter[type[Reply]] = Counter()
-    for group in (*saga.groups, (saga.pivot,)):
+    """`so_far[...]` may only take what one step of an earlier group has certainly answered: an undo runs without its step's answer too."""
+    certain: Counter[type[Reply]] = Counter()
+    possible: Counter[type[Reply]] = Counter()
+    for group in saga.forward:
         for step in group:
-            for what, build in (("ask", step.ask), ("undo", step.undo)):
-                for reply in _replies_named_in(build):
-                    if known[reply] != 1:
-                        yield f"the {what} of step {step.name} looks at {reply.__name__}: {known[reply]} earlier steps answer it, not one"
+            for what, build in (("ask", step.ask), ("undo", step.undo), ("when", step.when)):
+                for reply, taken in replies_named_in(build):
+                    look = f"the {what} of step {step.name} looks at {reply.__name__}"
+                    if not possible[reply]:
+                        yield f"{look}: 0 earlier steps answer it"
+                    elif taken and (certain[reply], possible[reply]) != (1, 1):
+                        yield f"{look}: {possible[reply]} earlier steps answer it, but not one always does; use so_far.get(...)"
         for step in group:
-            known.update(_successes_of(step))
+            successes = _successes_of(step)
+            possible.update(successes)
+            if step.when is None and len(successes) == 1:
+                certain.update(successes)
 
 
 def _successes_of(step: Step[Any, Any]) -> list[type[Reply]]:
@@ -144,12 +164,3 @@ def _successes_of(step: Step[Any, Any]) -> list[type[Reply]]:
         return [reply for reply in command_of(step.ask).replies() if not issubclass(reply, Refusal)]
     except (UnclearCommand, TypeError):
         return []
-
-
-def _replies_named_in(build: Build | None) -> list[type[Reply]]:
-    return [] if build is None else [named for named in _classes_named_in(build) if issubclass(named, Reply)]
-
-
-def _classes_named_in(build: Build) -> list[type]:
-    names = inspect.getclosurevars(build)
-    return [value for value in {**names.globals, **names.nonlocals}.values() if inspect.isclass(value)]
