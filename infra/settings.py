@@ -62,6 +62,19 @@ class Settings(BaseSettings):
     deadline_factor: Annotated[float, Field(gt=0, le=10)] = Field(1.0, description="multiplies every deadline of every saga")
     settle_max_s: Seconds = Field(10, description="longest that deadlines wait after an outage for replies already queued, seconds")
 
+    payment_url: str = Field("", description="payment provider; while it is not set, payments wait")
+    payment_secret: SecretStr = Field(
+        SecretStr(""), description="signs the payment provider's callbacks; while it is not set, none is taken"
+    )
+    payment_timeout_s: Seconds = Field(5, description="longest wait for one answer of the payment provider, seconds")
+    payment_tries_max: Count = Field(3, description="tries to find out at once what came of a call to the payment provider")
+    payment_backoff_s: Seconds = Field(
+        0.25, description="first pause before the payment provider is asked again, seconds; doubles each time"
+    )
+    payment_backoff_max_s: Seconds = Field(15, description="longest pause before the payment provider is asked again, seconds")
+    payment_lease_s: Seconds = Field(20, description="age of a call above which another worker takes the payment over, seconds")
+    payment_calls_max: Count = Field(32, description="payments that one process works on at the same time")
+
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of journeys that are traced, 0 to 1")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line that is written")
 

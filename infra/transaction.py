@@ -130,6 +130,11 @@ class Transactions:
         self._pool = pool
         self._hand_over = hand_over
         self._clock = clock
+        self._after_commit: list[Callable[[], None]] = []
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """From now on call this after each commit of the service in this process. Like the relay, it never waits and never fails."""
+        self._after_commit.append(call)
 
     @asynccontextmanager
     async def __call__(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
@@ -152,6 +157,8 @@ class Transactions:
             await bind.commit()
         crash_point(self.service, "committed")
         self._hand_over(batch.outgoing)
+        for call in self._after_commit:
+            call()
 
     async def _begun(self) -> AsyncConnection:
         try:

@@ -1,6 +1,6 @@
 """The only statements that see more than one tenant: ids and times, never content. Each runs as its own narrow role.
 
-Importers are listed in the import contracts: the relay, the sweeper, and the saga deadlines.
+Importers are listed in the import contracts: the relay, the sweeper, the saga deadlines, and the calls to the payment provider.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from contracts.values import SagaId, TenantId
+from contracts.values import OrderId, SagaId, TenantId
 
 
 class ConfirmedRows:
@@ -76,3 +76,20 @@ class DueSagas:
             for tenant_id, id in await connection.execute(self._due, {"now": now, "most": most, "leaving_out": list(leaving_out)}):
                 found.setdefault(TenantId(tenant_id), []).append(SagaId(id))
             return dict(sorted(found.items()))
+
+
+class DuePayments:
+    """The view of the payments that those have who call the provider."""
+
+    def __init__(self, schema: str, pool: AsyncEngine) -> None:
+        self._pool = pool
+        self._due = text(
+            f"SELECT tenant_id, order_id FROM {schema}.payment WHERE due_at <= :now AND NOT order_id = ANY(:leaving_out)"
+            " ORDER BY due_at LIMIT :most"
+        )
+
+    async def due(self, now: datetime, most: int, leaving_out: Collection[OrderId] = ()) -> list[tuple[TenantId, OrderId]]:
+        """At most `most` payments for which the provider is to be called or asked, longest due first, but for those left out."""
+        async with self._pool.connect() as connection:
+            rows = await connection.execute(self._due, {"now": now, "most": most, "leaving_out": list(leaving_out)})
+            return [(TenantId(tenant_id), OrderId(order_id)) for tenant_id, order_id in rows]

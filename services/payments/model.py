@@ -27,6 +27,7 @@ from sqlalchemy import BigInteger, DateTime, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from contracts.values import OrderId, PaymentToken, Pence, TenantId
+from services.payments.provider import Call, Done, Operation, Outcome, Pending, Refused
 
 SCHEMA: Final = {"schema": "payments"}
 TIMESTAMP: Final = DateTime(timezone=True)
@@ -52,15 +53,6 @@ class Actual(StrEnum):
     CAPTURED = "CAPTURED"
     VOIDED = "VOIDED"
     REFUNDED = "REFUNDED"
-
-
-class Operation(StrEnum):
-    """What a provider can be called for."""
-
-    AUTHORISE = "AUTHORISE"
-    CAPTURE = "CAPTURE"
-    VOID = "VOID"
-    REFUND = "REFUND"
 
 
 _LEADS_TO: Final[Mapping[Operation, Actual]] = {
@@ -93,45 +85,6 @@ class PaymentRow(SQLModel, table=True):
     revision: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=TIMESTAMP)
     changed_at: datetime = Field(sa_type=TIMESTAMP)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The provider has done it, now or when it was first asked to."""
-
-    reference: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The provider will not do it: `code` says why, in its words."""
-
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The provider has taken it in and decides later."""
-
-    reference: str
-
-
-Outcome = Done | Refused | Pending
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One operation at the provider, its intent committed. The same `key` is the same operation, however often it is called."""
-
-    key: str
-    operation: Operation
-    payment_id: UUID
-    amount: Pence
-    token: PaymentToken | None
-    reference: str | None
-    revision: int
-    is_in_doubt: bool
-    """It may have been called before: the provider is asked about the key first."""
 
 
 class NothingToCapture(Exception):

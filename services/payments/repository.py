@@ -14,7 +14,8 @@ from contracts.payments import AuthorisePayment, CapturePayment, ReturnPayment
 from contracts.values import OrderId
 from infra.rows import require_updated
 from infra.transaction import Scope
-from services.payments.model import Actual, Operation, Payment, PaymentRow, Payments, Wanted, payment_id_of
+from services.payments.model import Actual, Payment, PaymentRow, Payments, Wanted, payment_id_of
+from services.payments.provider import Operation
 
 _ADD: Final = """
     INSERT INTO payments.payment
