@@ -32,6 +32,8 @@ from infra.token import ensure_development_key
 
 API_PORT: Final = 8000
 """Taken if it is free; any other free port otherwise."""
+ACQUIRER: Final = "acquirer"
+"""The process that stands in for a payment provider, unless OAAS_PAYMENT_URL names one."""
 READY_MAX_S: Final = 60.0
 MIGRATE_MAX_S: Final = 120.0
 _POLL_S: Final = 0.1
@@ -96,10 +98,13 @@ def platform(
         stack.callback(servers.stop)
         port = api_port if is_free(api_port) else kept_port(home / "api.port")
         environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
+        acquirer = _acquirer(home, environment, port)
         _migrate(home, {**environment, "OAAS_POSTGRES_URL": servers.postgres_url}, say)
         servers.finish()
         supervisor = stack.enter_context(Supervisor(home))
         say(f"starting the API and the workers of {', '.join(MODULES)}")
+        if acquirer:
+            supervisor.add(ACQUIRER, acquirer, environment)
         for service in MODULES:
             supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], environment)
         supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
@@ -153,6 +158,17 @@ def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
         "OAAS_API_HOST": LOOPBACK,
         "OAAS_API_PORT": str(port),
     }
+
+
+def _acquirer(home: Path, environment: dict[str, str], api_port: int) -> list[str]:
+    """The command that starts the development acquirer, which the environment then names; none if it names a provider already."""
+    if environment.get("OAAS_PAYMENT_URL"):
+        return []
+    port = str(kept_port(home / "acquirer.port"))
+    environment["OAAS_PAYMENT_URL"] = f"http://{LOOPBACK}:{port}"
+    environment.setdefault("OAAS_PAYMENT_SECRET", kept_secret(home / "keys" / "payment-secret"))
+    callbacks = f"http://{LOOPBACK}:{api_port}/v1/payments/callbacks"
+    return [sys.executable, "-m", "infra.dev.acquirer", LOOPBACK, port, str(home / "acquirer.sqlite"), callbacks]
 
 
 def _migrate(home: Path, environment: Mapping[str, str], say: Say) -> None:

@@ -116,7 +116,7 @@ class Calls:
             payment = await repository.claim(scope, order_id)
             if payment is None:
                 return None
-            call = payment.begin(scope.now, self._lease)
+            call = payment.intend(scope.now, self._lease)
             await repository.save(scope, [payment])
             return call
 
@@ -124,7 +124,7 @@ class Calls:
         async with self._transaction(tenant_id) as scope:
             payment = await repository.lock(scope, order_id)
             # Another worker has taken it over, because we were slower than our lease: its outcome counts.
-            if payment is None or not payment.end(call, outcome, scope.now, self._pause_after(payment)):
+            if payment is None or not payment.learn(call, outcome, scope.now, self._pause_after(payment)):
                 return
             await repository.save(scope, [payment])
             await self._answer(scope, payment)

@@ -152,7 +152,7 @@ class Payment:
             self.due_at = now if next_operation(self) is not None else None
             self.changed = True
 
-    def begin(self, now: datetime, lease: timedelta) -> Call | None:
+    def intend(self, now: datetime, lease: timedelta) -> Call | None:
         """The next call, to be made once this intent is committed; nobody else makes it within the lease. None if there is none."""
         operation = next_operation(self)
         self.changed = True
@@ -168,7 +168,7 @@ class Payment:
         key = f"{self.payment_id}:{operation.value.lower()}"
         return Call(key, operation, self.payment_id, self.amount, self.token, self.reference, self.revision, is_in_doubt)
 
-    def end(self, call: Call, outcome: Outcome | None, now: datetime, pause: timedelta) -> bool:
+    def learn(self, call: Call, outcome: Outcome | None, now: datetime, pause: timedelta) -> bool:
         """Take over what came of the call; None leaves it in doubt, to be asked about after the pause. False if it is not the latest."""
         if self.revision != call.revision or self.calling is not call.operation:
             return False

@@ -15,6 +15,7 @@ CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
     "infra/auth.py": "a token is valid at the time of the request",
     "infra/consumer.py": "where messages come in",
+    "infra/dev/acquirer.py": "a server of somebody else's",
     "infra/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",
     "infra/token.py": "a command",

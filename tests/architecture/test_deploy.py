@@ -14,7 +14,7 @@ from tests.architecture.source import ROOT, document
 COMPOSE: Final = "compose.yaml"
 DOCKERFILE: Final = "infra/deploy/docker/Dockerfile"
 EXAMPLE: Final = "infra/deploy/docker/example.env"
-NAMES: Final = {"postgres", "rabbitmq", "migrate", "api", *(f"worker-{name}" for name in MODULES)}
+NAMES: Final = {"postgres", "rabbitmq", "migrate", "api", "acquirer", *(f"worker-{name}" for name in MODULES)}
 LOOPBACK: Final = ("127.0.0.1:", "[::1]:")
 
 

@@ -10,6 +10,7 @@ from infra.services import load
 from infra.settings import Settings
 
 SERVICES = load([])
+SIGNED = {"/v1/payments/callbacks": "the payment provider has no token of ours; it signs what it says"}
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -18,6 +19,6 @@ def test_every_route_declares_a_scope(service: Any) -> None:
     assert routes
     for route in routes:
         assert isinstance(route, APIRoute)
-        assert scopes_of(route.dependant), f"{route.methods} {route.path} lets everybody in"
+        assert scopes_of(route.dependant) or route.path in SIGNED, f"{route.methods} {route.path} lets everybody in"
         assert scopes_of(route.dependant) <= set(SCOPES)
         assert route.path.startswith("/v1/")
