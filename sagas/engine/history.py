@@ -15,8 +15,6 @@ class Kind(StrEnum):
     STARTED = "STARTED"
     ASKED = "ASKED"
     ASKED_AGAIN = "ASKED_AGAIN"
-    NOT_NEEDED = "NOT_NEEDED"
-    """The step's `when` said no."""
     ANSWERED = "ANSWERED"
     REFUSED = "REFUSED"
     TRY_LATER = "TRY_LATER"

@@ -223,9 +223,9 @@ class Move(Generic[E, W]):
         if step.when is None or step.when(self.instance.order, self.instance.so_far):
             self._ask(Phase.ASK, step.name)
             return
+        # No fact of the history: it follows from the order, and most orders need few of the steps that any may need.
         asking = Asking(Phase.ASK, step.name, asked_at=self.now, deadline=None, status=Status.NOT_NEEDED)
         self.instance = self.instance.with_asking(asking)
-        self.note(Kind.NOT_NEEDED, asking)
 
     def _ask(self, phase: Phase, step: str) -> None:
         asking = Asking(phase, step, asked_at=self.now, deadline=None)

@@ -16,7 +16,6 @@ _WORDS: Final[Mapping[str, str]] = {
     Kind.STARTED: "Started.",
     Kind.ASKED: "Asked for {what} ({detail}).",
     Kind.ASKED_AGAIN: "Asked again for {what}, time {attempt}.",
-    Kind.NOT_NEEDED: "Not needed: {what}.",
     Kind.ANSWERED: "Done: {what} ({detail}).",
     Kind.REFUSED: "Refused: {what} ({detail}).",
     Kind.TRY_LATER: "Try {attempt} of {what} came to nothing ({detail}); asked again after a pause.",

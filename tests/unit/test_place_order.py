@@ -6,13 +6,46 @@ import pytest
 
 from contracts.inventory import OutOfStock, ReleaseStock, ReserveStock, StockReleased, StockReserved
 from contracts.messages import StepFaulted
-from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderPlaced, OrderRejected, RejectOrder
-from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
-from contracts.values import OrderId, OrderLine, Rejection, ShopId
+from contracts.orders import (
+    AcceptanceWithdrawn,
+    ApproveOrder,
+    OrderAccepted,
+    OrderApproved,
+    OrderCancelled,
+    OrderDeclined,
+    OrderPlaced,
+    OrderRejected,
+    RejectOrder,
+    RequestAcceptance,
+    WithdrawAcceptance,
+)
+from contracts.payments import (
+    AuthorisePayment,
+    CapturePayment,
+    PaymentAuthorised,
+    PaymentCaptured,
+    PaymentRefused,
+    PaymentReturned,
+    ReturnPayment,
+)
+from contracts.tenants import (
+    ChargeOrder,
+    OrderCharged,
+    OrderRefunded,
+    QuotaExceeded,
+    QuotaReleased,
+    QuotaReserved,
+    RefundOrder,
+    ReleaseQuota,
+    ReserveQuota,
+    TenantSuspended,
+)
+from contracts.values import OrderId, OrderLine, Rejection, ShopId, VatAmount, VatRate
 from sagas.engine.instance import State
 from sagas.engine.verify import verify
 from sagas.place_order import PLACE_ORDER
-from tests.play import NOON, SILENCE, DialogueBroken, Line, play
+from sagas.place_order_1 import PLACE_ORDER_1
+from tests.play import NOON, SILENCE, DialogueBroken, Line, Silence, play
 
 ORDER = OrderPlaced(
     order_id=OrderId(UUID(int=3)),
@@ -143,3 +176,73 @@ def test_a_dialogue_that_goes_on_after_the_end_says_so() -> None:
     lines: list[Line] = [(ReserveQuota, QuotaReserved()), (ReserveStock, STOCK_RESERVED), (ApproveOrder, OrderApproved())]
     with pytest.raises(DialogueBroken, match="COMPLETED: nothing is asked, the dialogue expects RejectOrder"):
         play(PLACE_ORDER, ORDER, [*lines, (RejectOrder, OrderRejected())])
+
+
+PAID = ORDER.model_copy(update={"payment": "tok_ok", "vat": (VatAmount(rate=VatRate.ZERO, total=250, vat=0),)})
+BY_HAND = PAID.model_copy(update={"accept_by_hand": True})
+HELD: list[Line] = [(ReserveQuota, QuotaReserved()), (ChargeOrder, OrderCharged()), (ReserveStock, STOCK_RESERVED)]
+GIVEN_BACK: list[Line] = [
+    (ReleaseStock, StockReleased()),
+    (RefundOrder, OrderRefunded()),
+    (ReleaseQuota, QuotaReleased()),
+    (RejectOrder, OrderRejected()),
+]
+AUTHORISED = PaymentAuthorised(payment_id=UUID(int=6))
+
+
+def test_a_card_is_authorised_before_the_order_is_confirmed_and_captured_after() -> None:
+    paying: list[Line] = [(AuthorisePayment, AUTHORISED), (ApproveOrder, OrderApproved())]
+    assert play(PLACE_ORDER, PAID, [*HELD, *paying, (CapturePayment, SILENCE)]).state is State.COMPLETING
+    assert play(PLACE_ORDER, PAID, [*HELD, *paying, (CapturePayment, PaymentCaptured())]).state is State.COMPLETED
+
+
+def test_a_refused_card_gives_everything_back() -> None:
+    done = play(PLACE_ORDER, PAID, [*HELD, (AuthorisePayment, PaymentRefused(code="insufficient_funds")), *GIVEN_BACK])
+    assert done.why is Rejection.PAYMENT_REFUSED
+
+
+def test_a_provider_that_does_not_answer_is_asked_to_give_the_money_back() -> None:
+    lines: list[Line] = [*HELD, (AuthorisePayment, SILENCE), (ReturnPayment, PaymentReturned()), *GIVEN_BACK]
+    assert play(PLACE_ORDER, PAID, lines).why is Rejection.NO_ANSWER
+
+
+def test_a_capture_is_asked_again_until_it_is_answered_and_never_undone() -> None:
+    lines: list[Line] = [
+        *HELD,
+        (AuthorisePayment, AUTHORISED),
+        (ApproveOrder, OrderApproved()),
+        (CapturePayment, SILENCE),
+        (CapturePayment, SILENCE),
+        (CapturePayment, PaymentCaptured()),
+    ]
+    assert play(PLACE_ORDER, PAID, lines).state is State.COMPLETED
+
+
+@pytest.mark.parametrize("shop", [OrderDeclined(), SILENCE], ids=repr)
+def test_an_order_that_the_shop_declines_or_forgets_is_not_accepted(shop: OrderDeclined | Silence) -> None:
+    withdrawn: list[Line] = [(WithdrawAcceptance, AcceptanceWithdrawn())] if shop is SILENCE else []
+    lines: list[Line] = [
+        *HELD,
+        (AuthorisePayment, AUTHORISED),
+        (RequestAcceptance, shop),
+        *withdrawn,
+        (ReturnPayment, PaymentReturned()),
+        *GIVEN_BACK,
+    ]
+    assert play(PLACE_ORDER, BY_HAND, lines).why is Rejection.NOT_ACCEPTED
+
+
+def test_an_accepted_order_is_confirmed() -> None:
+    lines: list[Line] = [
+        *HELD,
+        (AuthorisePayment, AUTHORISED),
+        (RequestAcceptance, OrderAccepted()),
+        (ApproveOrder, OrderApproved()),
+        (CapturePayment, PaymentCaptured()),
+    ]
+    assert play(PLACE_ORDER, BY_HAND, lines).state is State.COMPLETED
+
+
+def test_version_1_goes_on_as_it_began() -> None:
+    lines: list[Line] = [(ReserveQuota, QuotaReserved()), (ReserveStock, STOCK_RESERVED), (ApproveOrder, OrderApproved())]
+    assert play(PLACE_ORDER_1, PAID, lines).state is State.COMPLETED

@@ -15,18 +15,23 @@ def test_every_step_its_command_and_its_time_is_drawn() -> None:
 
 
 def test_steps_that_are_asked_at_once_stand_together() -> None:
-    assert re.search(r'subgraph group1 \["at once"\]\n\s+step_reserve_quota.*\n\s+step_reserve_stock.*\n\s+end', DRAWN)
+    assert re.search(
+        r'subgraph group1 \["at once"\]\n\s+step_reserve_quota.*\n\s+step_charge_order.*\n\s+step_reserve_stock.*\n\s+end', DRAWN
+    )
 
 
 def test_every_refusal_leads_to_the_undoing_with_its_meaning() -> None:
-    refusals = {refusal.__name__: why for step in PLACE_ORDER.steps_by_name.values() for refusal, why in step.refusals.items()}
-    assert len(refusals) == 4
-    for refusal, why in refusals.items():
-        assert f'-. "{refusal}: {why}" .-> undo1' in DRAWN
+    steps = [*enumerate(PLACE_ORDER.groups, 1), (len(PLACE_ORDER.groups), [PLACE_ORDER.pivot])]
+    refusals = [
+        (number, refusal.__name__, why) for number, group in steps for step in group if step for refusal, why in step.refusals.items()
+    ]
+    assert len(refusals) == 8
+    for number, refusal, why in refusals:
+        assert f'-. "{refusal}: {why}" .-> undo{number}' in DRAWN
 
 
 def test_undoing_runs_in_reverse_and_ends_abandoned() -> None:
-    assert 'undo1["undo: ReleaseStock<br/>ReleaseQuota"]' in DRAWN
+    assert 'undo1["undo: ReleaseStock<br/>RefundOrder<br/>ReleaseQuota"]' in DRAWN
     assert 'undo1 --> abandon["RejectOrder"]' in DRAWN
 
 

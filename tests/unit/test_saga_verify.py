@@ -11,12 +11,21 @@ from contracts.messages import Command
 from contracts.orders import ApproveOrder, OrderCancelled, OrderPlaced, RejectOrder
 from contracts.tenants import QuotaReserved, ReleaseQuota
 from contracts.values import Rejection
-from sagas.engine.definition import OnFault, Saga, SoFar, parallel
-from sagas.engine.verify import UnclearCommand, UnsoundSaga, command_of, problems, verify
+from sagas.engine import machine
+from sagas.engine.coordinator import AmbiguousStart, Coordinator
+from sagas.engine.definition import OnFault, Retry, Saga, SoFar, Step, parallel
+from sagas.engine.naming import UnclearCommand, command_of
+from sagas.engine.verify import UnsoundSaga, problems, verify
 from sagas.place_order import PLACE_ORDER
+from tests.play import NOON, SAGA_ID, TENANT_ID
+from tests.unit.test_place_order import ORDER
 
-QUOTA, STOCK = PLACE_ORDER.groups[0]
+QUOTA, CHARGE, STOCK = PLACE_ORDER.groups[0]
+assert PLACE_ORDER.pivot
 PIVOT = PLACE_ORDER.pivot
+LATER_STEP: Step[OrderPlaced, Rejection] = Step(
+    name="later", ask=lambda order, so_far: ReleaseStock(order_id=order.order_id), within=timedelta(seconds=1)
+)
 
 
 def _annotated(order: OrderPlaced, so_far: SoFar) -> ReleaseStock:
@@ -73,6 +82,30 @@ UNSOUND: dict[str, Saga[Any, Any]] = {
         replace(QUOTA, name="again"),
         replace(STOCK, ask=_looks_at_the_quota),
     ),
+    "the ask of step reserve-stock looks at QuotaReserved: 1 earlier steps answer it, but not one always does": _with_steps(
+        replace(QUOTA, when=lambda order, so_far: order.total > 0), replace(STOCK, ask=_looks_at_the_quota)
+    ),
+    "the when of step reserve-stock looks at QuotaReserved: 0 earlier steps answer it": _with_steps(
+        parallel(QUOTA, replace(STOCK, when=lambda order, so_far: so_far.get(QuotaReserved) is not None))
+    ),
+    "there is nothing to do: no step, no pivot, no then": replace(PLACE_ORDER, steps=(), pivot=None, then=()),
+    "there are steps but no pivot": replace(PLACE_ORDER, pivot=None),
+    "cancelled is missing: a saga with a pivot can turn back": replace(PLACE_ORDER, cancelled=None),
+    "abandon is missing: a saga with a pivot can turn back": replace(PLACE_ORDER, abandon=None),
+    "pivot approve-order has a when": replace(PLACE_ORDER, pivot=replace(PIVOT, when=lambda order, so_far: True)),
+    "pivot approve-order gives its silence a meaning": replace(PLACE_ORDER, pivot=replace(PIVOT, no_answer=Rejection.NO_ANSWER)),
+    "step later, after the pivot, has an undo": replace(PLACE_ORDER, then=(replace(LATER_STEP, undo=STOCK.undo),)),
+    "step later, after the pivot, says on_fault=UNDO": replace(PLACE_ORDER, then=(replace(LATER_STEP, on_fault=OnFault.UNDO),)),
+    "step later, after the pivot, can be refused with OutOfStock; there is only forward": replace(
+        PLACE_ORDER, then=(replace(STOCK, name="later", undo=None),)
+    ),
+    "step reserve-stock has 0 attempts": _with_steps(replace(STOCK, retry=Retry(attempts=0))),
+    "the pauses of step reserve-stock go from": _with_steps(replace(STOCK, retry=Retry(attempts=2, longest=timedelta(0)))),
+    "the pauses of step reserve-stock would shrink": _with_steps(replace(STOCK, retry=Retry(attempts=2, factor=0.5))),
+    "step reserve-stock tries again on OrderCancelled, which its command never answers": _with_steps(
+        replace(STOCK, retry=Retry(attempts=2, on=(OrderCancelled,)))
+    ),
+    "step reserve-stock may take 0:00:30, but the saga's deadline is 0:00:20": replace(_with_steps(STOCK), deadline=timedelta(seconds=20)),
 }
 
 
@@ -95,8 +128,26 @@ def test_a_later_step_may_look_at_what_one_earlier_step_answered() -> None:
     verify(_with_steps(QUOTA, looking))
 
 
+def test_a_step_that_may_not_be_needed_is_looked_at_without_insisting() -> None:
+    looking = replace(STOCK, when=lambda order, so_far: so_far.get(QuotaReserved) is None)
+    verify(_with_steps(replace(QUOTA, when=lambda order, so_far: order.total > 0), looking))
+
+
+def test_the_engine_starts_nothing_that_verify_refuses() -> None:
+    with pytest.raises(UnsoundSaga):
+        machine.start(replace(PLACE_ORDER, cancelled=None), SAGA_ID, TENANT_ID, ORDER, NOON)
+    with pytest.raises(UnsoundSaga):
+        Coordinator([replace(PLACE_ORDER, cancelled=None)])
+
+
+def test_one_event_starts_one_saga() -> None:
+    with pytest.raises(AmbiguousStart, match="OrderPlaced would start both another and place-order"):
+        Coordinator([PLACE_ORDER, replace(PLACE_ORDER, name="another")])
+
+
 def test_the_command_is_found_in_the_lambda_or_in_the_return_annotation() -> None:
     assert command_of(STOCK.ask) is ReserveStock
+    assert PLACE_ORDER.abandon
     assert command_of(PLACE_ORDER.abandon) is RejectOrder
     assert command_of(_annotated) is ReleaseStock
 
