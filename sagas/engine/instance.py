@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Generic
 from uuid import UUID, uuid5
 
@@ -52,7 +52,6 @@ class Status(StrEnum):
     """Silent, refused or faulted, and asked again at its deadline."""
     ANSWERED = "ANSWERED"
     REFUSED = "REFUSED"
-    NOT_NEEDED = "NOT_NEEDED"
     SILENT = "SILENT"
     """No answer in time; the saga has decided without it."""
     FAULTED = "FAULTED"
@@ -62,7 +61,7 @@ COMMAND_IDS_REMEMBERED: Final = 16_384
 """Ids kept between asking and answering; computing one anew costs more than the rest of finding what was asked."""
 ABANDON_STEP: Final = "abandon"
 """The step name under which the abandoning is asked and remembered."""
-_SETTLED: Final = frozenset((Status.ANSWERED, Status.REFUSED, Status.NOT_NEEDED))
+_SETTLED: Final = frozenset((Status.ANSWERED, Status.REFUSED))
 
 
 @lru_cache(maxsize=COMMAND_IDS_REMEMBERED)
@@ -101,7 +100,7 @@ class Asking:
         if self.contradicted:
             return True
         refused = self.status is Status.RETRYING and isinstance(self.reply, Refusal)
-        return not refused and self.status not in (Status.REFUSED, Status.NOT_NEEDED)
+        return not refused and self.status is not Status.REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +125,8 @@ class Instance(Generic[E, W]):
     """When it was started, was answered or was acted on last; asking again is no progress."""
     askings: tuple[Asking, ...] = ()
     """In the order in which they were asked first."""
+    not_needed: tuple[str, ...] = ()
+    """Names of the steps whose `when` said no."""
     revision: int = 1
     wake_at: datetime | None = None
     """When `machine.timed_out` has something to do; None if never."""
@@ -159,6 +160,7 @@ class Instance(Generic[E, W]):
         """This instance with other values in these fields. `dataclasses.replace` takes ten times as long, a dozen times per order."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
+        copy.__dict__.pop("so_far", None)
         copy.__dict__.update(changes)
         return copy
 
@@ -168,7 +170,7 @@ class Instance(Generic[E, W]):
             return self.changed(askings=(*self.askings, changed))
         return self.changed(askings=tuple(changed if a.phase is changed.phase and a.step == changed.step else a for a in self.askings))
 
-    @property
+    @cached_property
     def so_far(self) -> SoFar:
         """The successful answers to the steps."""
         answered = (a.reply for a in self.askings if a.phase is Phase.ASK and a.status is Status.ANSWERED)
@@ -193,6 +195,7 @@ def to_json(instance: Instance[E, W], name_of: Callable[[type[Message]], str] = 
         "contradicted": instance.contradicted,
         "progressed_at": _text(instance.progressed_at),
         "askings": [asking(a) for a in instance.askings],
+        "not_needed": list(instance.not_needed),
         "revision": instance.revision,
         "wake_at": _text(instance.wake_at),
     }
@@ -239,6 +242,7 @@ def from_json(
         contradicted=data.get("contradicted", False),
         progressed_at=_time(data.get("progressed_at")) or askings[-1].asked_at,
         askings=askings,
+        not_needed=tuple(data.get("not_needed", ())),
         revision=data["revision"],
         wake_at=_time(data["wake_at"]),
     )

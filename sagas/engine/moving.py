@@ -177,12 +177,13 @@ class Move(Generic[E, W]):
 
     def _go_forward(self) -> None:
         """Ask the next group once the one before has answered; one that nobody needs is passed over."""
+        turn = len(self.instance.askings) + len(self.instance.not_needed)
         for group in self.saga.forward:
-            if self.instance.asking(Phase.ASK, group[0].name) is None:
-                for step in group:
-                    self._ask_if_needed(step)
-            askings = [self.instance.asking(Phase.ASK, step.name) for step in group]
-            if any(asking is None or not asking.is_settled for asking in askings):
+            if turn <= 0:
+                self._ask_what_is_needed(group)
+            turn -= len(group)
+            askings = (self.instance.asking(Phase.ASK, step.name) for step in group)
+            if any(not asking.is_settled for asking in askings if asking):
                 return
 
     def _undo_next(self) -> None:
@@ -219,13 +220,14 @@ class Move(Generic[E, W]):
         changed = self.change(asking, status=Status.WAITING, attempts=asking.attempts + 1, deadline=deadline, reply=None)
         self._send(changed, Kind.ASKED_AGAIN)
 
-    def _ask_if_needed(self, step: Step[E, W]) -> None:
-        if step.when is None or step.when(self.instance.order, self.instance.so_far):
-            self._ask(Phase.ASK, step.name)
-            return
-        # No fact of the history: it follows from the order, and most orders need few of the steps that any may need.
-        asking = Asking(Phase.ASK, step.name, asked_at=self.now, deadline=None, status=Status.NOT_NEEDED)
-        self.instance = self.instance.with_asking(asking)
+    def _ask_what_is_needed(self, group: tuple[Step[E, W], ...]) -> None:
+        so_far = self.instance.so_far
+        for step in group:
+            if step.when is None or step.when(self.instance.order, so_far):
+                self._ask(Phase.ASK, step.name)
+            else:
+                # No fact of the history: it follows from the order, and most orders need few of the steps that any may need.
+                self.instance = self.instance.changed(not_needed=(*self.instance.not_needed, step.name))
 
     def _ask(self, phase: Phase, step: str) -> None:
         asking = Asking(phase, step, asked_at=self.now, deadline=None)

@@ -72,8 +72,8 @@ def _end_of(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State | None:
     if instance.why is not None:
         abandoning = instance.asking(Phase.ABANDON, ABANDON_STEP)
         return State.ABANDONED if abandoning and not instance.outstanding and not instance.contradicted else None
-    asked = [a for a in instance.askings if a.phase is Phase.ASK and a.status in (Status.ANSWERED, Status.NOT_NEEDED)]
-    return State.COMPLETED if len(asked) == len(saga.steps_by_name) and not instance.contradicted else None
+    done = sum(a.status is Status.ANSWERED for a in instance.askings) + len(instance.not_needed)
+    return State.COMPLETED if done == len(saga.steps_by_name) and not instance.contradicted else None
 
 
 def _state_forward(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State:
