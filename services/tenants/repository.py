@@ -1,26 +1,31 @@
 """All SQL of tenants: the quota for a group of commands, and single rows for the API.
 
-Lock order inside a tenant: holds sorted by order, then quota rows sorted by month, each once per group. Ask and undo of an
-order both put its hold row there first (state NEW, nothing held) and then lock it, so whichever commits first is seen by
-the other. However many commands a group has, it costs at most five statements to load and two to save. The tenant's own
-row is read, not locked: an order decided on while its tenant is being suspended may go either way.
+Lock order inside a tenant: holds sorted by order, then quota rows sorted by month, each once per group. All commands about an
+order, asks and undos of quota and ledger alike, put its one hold row there first (state NEW, nothing held, nothing charged) and then
+lock it, so whichever commits first is seen by the other. The ledger needs no lock: an order's entries are added under its hold's.
+However many commands a group has, it costs at most six statements to load and three to save. The tenant's own row is read, not
+locked: an order decided on while its tenant is being suspended may go either way.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
+from uuid import UUID
 
-from sqlmodel import col, select
+from sqlmodel import col, select, tuple_
 
 from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
-from contracts.tenants import ReleaseQuota, ReserveQuota
-from contracts.values import OrderId
+from contracts.tenants import ChargeOrder, RefundOrder, ReleaseQuota, ReserveQuota
+from contracts.values import OrderId, VatRate
 from infra.rows import require_updated
 from infra.transaction import Scope
-from services.tenants.model import Hold, HoldState, Limits, Month, Quota, QuotaMonth, Tenant, Usage, month_of
+from services.tenants.ledger import ChargeState, Entry, Kind, Ledger
+from services.tenants.model import FinancialTransaction, Hold, HoldState, Quota, QuotaMonth, Tenant
+from services.tenants.usage import Limits, Month, Usage, month_of
 
 STEP: Final = "reserve-quota"
-"""The saga's step that the holds belong to."""
+"""The saga's step that the holds belong to. The charge of an order is noted on the same row."""
 
 _ADD_HOLDS: Final = """
     INSERT INTO tenants.quota_hold (tenant_id, order_id, step, state, created_at, changed_at)
@@ -29,7 +34,7 @@ _ADD_HOLDS: Final = """
     ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
 
 _LOCK_HOLDS: Final = """
-    SELECT order_id, state, month, pence FROM tenants.quota_hold
+    SELECT order_id, state, month, pence, charge FROM tenants.quota_hold
     WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3
     ORDER BY order_id FOR UPDATE"""
 
@@ -42,50 +47,80 @@ _ADD_MONTHS: Final = """
     ON CONFLICT (tenant_id, month) DO NOTHING"""
 
 _LOCK_MONTHS: Final = """
-    SELECT month, orders_held, orders_settled, pence_held, pence_settled FROM tenants.quota
+    SELECT month, orders_held, orders_settled, pence_held, pence_settled, pence_charged, pence_refunded, pence_covered
+    FROM tenants.quota
     WHERE tenant_id = $1 AND month = ANY($2::text[])
     ORDER BY month FOR UPDATE"""
+
+_CHARGES: Final = """
+    SELECT order_id, vat_rate, amount_pence, vat_pence, month FROM tenants.financial_transactions
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND kind = 'CHARGE'"""
 
 _SAVE_MONTHS: Final = """
     UPDATE tenants.quota
     SET orders_held = usage.orders_held, orders_settled = usage.orders_settled,
-        pence_held = usage.pence_held, pence_settled = usage.pence_settled, changed_at = $7
-    FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-      AS usage (month, orders_held, orders_settled, pence_held, pence_settled)
+        pence_held = usage.pence_held, pence_settled = usage.pence_settled,
+        pence_charged = usage.pence_charged, pence_refunded = usage.pence_refunded, pence_covered = usage.pence_covered, changed_at = $10
+    FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+      AS usage (month, orders_held, orders_settled, pence_held, pence_settled, pence_charged, pence_refunded, pence_covered)
     WHERE quota.tenant_id = $1 AND quota.month = usage.month"""
 
 _SAVE_HOLDS: Final = """
-    UPDATE tenants.quota_hold SET state = hold.state, month = hold.month, pence = hold.pence, changed_at = $7
-    FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[]) AS hold (order_id, state, month, pence)
+    UPDATE tenants.quota_hold
+    SET state = hold.state, month = hold.month, pence = hold.pence, charge = hold.charge, changed_at = $8
+    FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[]) AS hold (order_id, state, month, pence, charge)
     WHERE quota_hold.tenant_id = $1 AND quota_hold.step = $2 AND quota_hold.order_id = hold.order_id"""
+
+# A conflict is not expected here, and raises: whether an order was charged is decided under the lock of its hold.
+_ENTER: Final = """
+    INSERT INTO tenants.financial_transactions
+      (tenant_id, id, order_id, kind, vat_rate, amount_pence, vat_pence, month, reference, entered_at)
+    SELECT $1::uuid, entry.*, $10::timestamptz
+    FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[]) AS entry"""
 
 
 class QuotaRepository:
-    """Loads the holds and months that a group of commands is about, locked, and saves those that changed."""
+    """Loads the holds and months that a group of commands is about, locked, and saves those that changed with the new entries."""
 
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Quota:
         messages = [envelope.data for envelope in received]
-        asked = {month_of(message.placed_at) for message in messages if isinstance(message, ReserveQuota)}
-        noted = sorted({message.order_id for message in messages if isinstance(message, ReserveQuota | ReleaseQuota)})
-        orders = sorted({*noted, *(message.order_id for message in messages if isinstance(message, OrderCompleted))})
+        asked = {month_of(message.placed_at) for message in messages if isinstance(message, ReserveQuota | ChargeOrder)}
+        noted = {message.order_id for message in messages if isinstance(message, ReserveQuota | ReleaseQuota | ChargeOrder | RefundOrder)}
+        orders = noted | {message.order_id for message in messages if isinstance(message, OrderCompleted)}
         if noted:
-            await scope.connection.execute(_ADD_HOLDS, scope.tenant_id, noted, STEP, scope.now)
-        holds = await _lock_holds(scope, orders)
+            await scope.connection.execute(_ADD_HOLDS, scope.tenant_id, sorted(noted), STEP, scope.now)
+        holds = await _lock_holds(scope, sorted(orders))
         limits = await _limits(scope) if asked else None
         if limits is not None:
             await scope.connection.execute(_ADD_MONTHS, scope.tenant_id, sorted(asked), scope.now)
-        held = {hold.month for hold in holds.values() if hold.month is not None and hold.state is HoldState.HELD}
-        return Quota(limits, await _lock_months(scope, asked | held), holds)
+        refunded = {message.order_id for message in messages if isinstance(message, RefundOrder)}
+        charges = await _charges(scope, [order for order in refunded if holds[order].charge is ChargeState.CHARGED])
+        used = {hold.month for hold in holds.values() if hold.month is not None and hold.has_place}
+        charged = {entry.month for entries in charges.values() for entry in entries}
+        return Quota(limits, await _lock_months(scope, asked | used | charged), holds, Ledger(charges))
 
     async def save(self, scope: Scope, state: Quota) -> None:
         """Raises LockedRowMissing."""
         await _save_months(scope, [usage for usage in state.months.values() if usage.changed])
         await _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
+        await _enter(scope, state.ledger.entered)
 
 
 async def _lock_holds(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, Hold]:
     rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP)
-    return {row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["month"], row["pence"]) for row in rows}
+    return {
+        row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["month"], row["pence"], ChargeState(row["charge"]))
+        for row in rows
+    }
+
+
+async def _charges(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, tuple[Entry, ...]]:
+    charges: dict[OrderId, tuple[Entry, ...]] = {}
+    for row in await scope.connection.fetch(_CHARGES, scope.tenant_id, orders) if orders else []:
+        order, rate = row["order_id"], VatRate(row["vat_rate"])
+        entry = Entry(order, Kind.CHARGE, rate, row["amount_pence"], row["vat_pence"], row["month"])
+        charges[order] = (*charges.get(order, ()), entry)
+    return charges
 
 
 async def _limits(scope: Scope) -> Limits | None:
@@ -96,10 +131,7 @@ async def _limits(scope: Scope) -> Limits | None:
 async def _lock_months(scope: Scope, wanted: Iterable[Month]) -> dict[Month, Usage]:
     months = sorted(wanted)
     rows = await scope.connection.fetch(_LOCK_MONTHS, scope.tenant_id, months) if months else []
-    return {
-        row["month"]: Usage(row["month"], row["orders_held"], row["orders_settled"], row["pence_held"], row["pence_settled"])
-        for row in rows
-    }
+    return {row["month"]: Usage(*row) for row in rows}
 
 
 async def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
@@ -113,6 +145,9 @@ async def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
         [usage.orders_settled for usage in months],
         [usage.pence_held for usage in months],
         [usage.pence_settled for usage in months],
+        [usage.pence_charged for usage in months],
+        [usage.pence_refunded for usage in months],
+        [usage.pence_covered for usage in months],
         scope.now,
     )
     require_updated(done, len(months))
@@ -129,9 +164,28 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
         [hold.state.value for hold in holds],
         [hold.month for hold in holds],
         [hold.pence for hold in holds],
+        [hold.charge.value for hold in holds],
         scope.now,
     )
     require_updated(done, len(holds))
+
+
+async def _enter(scope: Scope, entries: Sequence[Entry]) -> None:
+    if not entries:
+        return
+    await scope.connection.execute(
+        _ENTER,
+        scope.tenant_id,
+        [entry.id_in(scope.tenant_id) for entry in entries],
+        [entry.order_id for entry in entries],
+        [entry.kind.value for entry in entries],
+        [entry.vat_rate.value for entry in entries],
+        [entry.amount_pence for entry in entries],
+        [entry.vat_pence for entry in entries],
+        [entry.month for entry in entries],
+        [entry.reference for entry in entries],
+        scope.now,
+    )
 
 
 async def add_tenant(scope: Scope, tenant: Tenant) -> None:
@@ -151,3 +205,16 @@ async def find_usage(scope: Scope, month: Month) -> QuotaMonth:
     query = select(QuotaMonth).where(col(QuotaMonth.tenant_id) == scope.tenant_id, col(QuotaMonth.month) == month)
     found = (await scope.session.exec(query)).one_or_none()
     return found or QuotaMonth(tenant_id=scope.tenant_id, month=month, changed_at=scope.now)
+
+
+async def list_transactions(
+    scope: Scope, order_id: UUID | None, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[FinancialTransaction]:
+    """At most `limit` entries of the ledger, newest first, those before the given (entered_at, id); of one order if it is given."""
+    query = select(FinancialTransaction).where(col(FinancialTransaction.tenant_id) == scope.tenant_id)
+    if order_id is not None:
+        query = query.where(col(FinancialTransaction.order_id) == order_id)
+    if before is not None:
+        query = query.where(tuple_(col(FinancialTransaction.entered_at), col(FinancialTransaction.id)) < before)
+    newest = query.order_by(col(FinancialTransaction.entered_at).desc(), col(FinancialTransaction.id).desc())
+    return (await scope.session.exec(newest.limit(limit))).all()

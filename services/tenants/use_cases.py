@@ -1,7 +1,19 @@
 """What can be asked of tenants: one pure decision each, on a quota that the edge has loaded and will save."""
 
 from contracts.orders import OrderCompleted
-from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
+from contracts.tenants import (
+    ChargeOrder,
+    OrderCharged,
+    OrderRefunded,
+    QuotaExceeded,
+    QuotaReleased,
+    QuotaReserved,
+    RefundOrder,
+    ReleaseQuota,
+    ReserveQuota,
+    SpendingLimitReached,
+    TenantSuspended,
+)
 from services.tenants.model import Quota
 
 
@@ -14,7 +26,7 @@ def reserve_quota(command: ReserveQuota, quota: Quota) -> QuotaReserved | QuotaE
         return QuotaReserved()
     if quota.is_suspended:
         return TenantSuspended()
-    if not quota.has_room(command.placed_at, command.amount):
+    if not quota.has_room(command.order_id, command.placed_at, command.amount):
         return QuotaExceeded()
     quota.hold(command.order_id, command.placed_at, command.amount)
     return QuotaReserved()
@@ -24,6 +36,27 @@ def release_quota(command: ReleaseQuota, quota: Quota) -> QuotaReleased:
     """Hold no place for the order, now and later."""
     quota.withdraw(command.order_id)
     return QuotaReleased()
+
+
+def charge_order(command: ChargeOrder, quota: Quota) -> OrderCharged | SpendingLimitReached | TenantSuspended:
+    """Enter the order's amounts in the ledger, or none of them."""
+    # A refund that overtook this command lets nothing be charged any more.
+    if quota.is_refunded(command.order_id):
+        return SpendingLimitReached()
+    if quota.is_charged(command.order_id):
+        return OrderCharged()
+    if quota.is_suspended:
+        return TenantSuspended()
+    if not quota.can_spend(command.order_id, command.placed_at, command.total):
+        return SpendingLimitReached()
+    quota.charge(command)
+    return OrderCharged()
+
+
+def refund_order(command: RefundOrder, quota: Quota) -> OrderRefunded:
+    """Let the order cost nothing, now and later; a suspended tenant's as well."""
+    quota.refund(command.order_id)
+    return OrderRefunded()
 
 
 def settle_quota(event: OrderCompleted, quota: Quota) -> None:

@@ -1,6 +1,6 @@
-"""Stock and quota as one thing: something that has places, which an order asks for, gives back, or uses for good.
+"""Stock, quota and ledger as one thing: something that has places, which an order asks for, gives back, or uses for good.
 
-Each comes with its repository in memory or with the real one, so that one suite says what all four of them do.
+Each comes with its repository in memory or with the real one, so that one suite says what all six of them do.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -12,10 +12,19 @@ from uuid import UUID, uuid4, uuid5
 
 from contracts.catalog import name_of
 from contracts.inventory import OutOfStock, ReleaseStock, ReserveStock, StockReserved
-from contracts.messages import Envelope, Message, Reply
+from contracts.messages import Envelope, Later, Message, Reply
 from contracts.orders import OrderCompleted
-from contracts.tenants import QuotaExceeded, QuotaReserved, ReleaseQuota, ReserveQuota
-from contracts.values import OrderId, OrderLine, ShopId, TenantId
+from contracts.tenants import (
+    ChargeOrder,
+    OrderCharged,
+    QuotaExceeded,
+    QuotaReserved,
+    RefundOrder,
+    ReleaseQuota,
+    ReserveQuota,
+    SpendingLimitReached,
+)
+from contracts.values import OrderId, OrderLine, ShopId, TenantId, VatAmount, VatRate
 from infra import clock
 from infra.database import open_pool
 from infra.handling import Handles
@@ -27,7 +36,8 @@ from services.inventory import repository as inventory_repository
 from services.inventory.model import Level, Product, Shop, Stock
 from services.tenants import consumers as tenants_consumers
 from services.tenants import repository as tenants_repository
-from services.tenants.model import Limits, Month, Tenant
+from services.tenants.model import Tenant
+from services.tenants.usage import Limits, Month
 from tests.conformance.fakes.holds import Quotas, Shelves, in_memory
 
 SKU: Final = "APPLE"
@@ -83,7 +93,11 @@ async def decide(scope: Scope, handles: Handles, received: Sequence[Envelope], o
     state = await handles.repository.load(scope, received)
     if once_loaded is not None:
         await once_loaded()
-    replies = [handles.decide[type(one.data)](one, state) for one in received]
+    replies = []
+    for one in received:
+        reply = handles.decide[type(one.data)](one, state)
+        assert not isinstance(reply, Later), f"{one.type} is answered later"
+        replies.append(reply)
     await handles.repository.save(scope, state)
     return replies
 
@@ -190,6 +204,52 @@ class QuotaInMemory(QuotaOf):
             if used is None
             else Tally(places - used.orders_held - used.orders_settled, used.orders_held, used.orders_settled)
         )
+
+
+AMOUNTS: Final = (VatAmount(rate=VatRate.STANDARD, total=120, vat=20), VatAmount(rate=VatRate.ZERO, total=AMOUNT - 120, vat=0))
+
+
+@dataclass
+class LedgerOf(QuotaOf):
+    """Tenants: a place is the amount of one order under the spending limit. An order's completion is nothing to the ledger."""
+
+    granted: type[Reply] = OrderCharged
+    refused: type[Reply] = SpendingLimitReached
+
+    def ask(self, _tenant_id: TenantId, order_id: OrderId, /) -> Message:
+        return ChargeOrder(order_id=order_id, total=AMOUNT, amounts=AMOUNTS, placed_at=PLACED_AT)
+
+    def undo(self, order_id: OrderId) -> Message:
+        return RefundOrder(order_id=order_id)
+
+    async def stage(self, tenant_id: TenantId, places: int) -> None:
+        async with self.enter(tenant_id) as scope:
+            # No order may be held: the ledger does not ask for the number of orders.
+            await tenants_repository.add_tenant(scope, new_tenant(scope, 0, places * AMOUNT))
+
+    async def tally(self, tenant_id: TenantId) -> Tally:
+        async with self.enter(tenant_id) as scope:
+            tenant, usage = await tenants_repository.find_tenant(scope), await tenants_repository.find_usage(scope, MONTH)
+            entered = await tenants_repository.list_transactions(scope, None, None, 1000)
+        assert tenant is not None
+        net = usage.pence_charged - usage.pence_refunded
+        assert net == sum(entry.amount_pence for entry in entered)
+        return Tally((tenant.spending_limit_pence - net) // AMOUNT, net // AMOUNT, 0)
+
+
+class LedgerInMemory(LedgerOf):
+    """The ledger with its repository in memory."""
+
+    def __init__(self) -> None:
+        self.quotas = Quotas()
+        super().__init__(in_memory, replace(tenants_consumers.HANDLES[0], repository=self.quotas))
+
+    async def stage(self, tenant_id: TenantId, places: int) -> None:
+        self.quotas.limits[tenant_id] = Limits(0, places * AMOUNT)
+
+    async def tally(self, tenant_id: TenantId) -> Tally:
+        net = sum(entry.amount_pence for entry in self.quotas.entries.get(tenant_id, ()))
+        return Tally((self.quotas.limits[tenant_id].spending_limit_pence - net) // AMOUNT, net // AMOUNT, 0)
 
 
 async def add_stock(scope: Scope, shop_id: UUID, available: dict[str, int]) -> None:

@@ -2,23 +2,25 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
 from uuid import uuid4
 
 import pytest
 
-from contracts.messages import Message, Reply
+from contracts.messages import Message
 from contracts.values import OrderId, TenantId
 from infra.settings import Settings
-from tests.conformance.places import Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
+from tests.conformance.places import Enter, LedgerOf, Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
+from tests.conformance.racing import race
 
 PLACES = 1000
-WAIT_S = 10.0
 
-_SOMEBODY_WAITS_FOR_US = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+KINDS: Final[Mapping[str, Callable[[Enter], Participant]]] = {"stock": StockOf, "quota": QuotaOf, "ledger": LedgerOf}
+about_completion = pytest.mark.parametrize("kind", ["stock", "quota"], indirect=True)
 
 
-@pytest.fixture(params=["stock", "quota"])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> tuple[str, Settings]:
     return request.param, request.getfixturevalue("settings")
 
@@ -27,7 +29,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, Settings]:
 async def participant(kind: tuple[str, Settings]) -> AsyncIterator[Participant]:
     name, settings = kind
     async with opened(settings, "inventory" if name == "stock" else "tenants") as transaction:
-        yield StockOf(transaction) if name == "stock" else QuotaOf(transaction)
+        yield KINDS[name](transaction)
 
 
 @pytest.fixture
@@ -35,21 +37,6 @@ async def tenant_id(participant: Participant) -> TenantId:
     tenant_id = TenantId(uuid4())
     await participant.stage(tenant_id, PLACES)
     return tenant_id
-
-
-async def race(participant: Participant, tenant_id: TenantId, first: Message, second: Message) -> list[Reply | None]:
-    """What both are answered if the second is said between the first one's load and its decision, and waits for its locks."""
-    said: list[asyncio.Task[list[Reply | None]]] = []
-    async with participant.enter(tenant_id) as scope:
-
-        async def until_the_second_waits() -> None:
-            said.append(asyncio.create_task(answers(participant, tenant_id, [second])))
-            async with asyncio.timeout(WAIT_S):
-                while not await scope.connection.fetchval(_SOMEBODY_WAITS_FOR_US):  # noqa: ASYNC110 - the server has no event for it
-                    await asyncio.sleep(0.01)
-
-        replies = await decide(scope, participant.handles, [envelope(tenant_id, first)], until_the_second_waits)
-    return [*replies, *await said[0]]
 
 
 async def test_an_undo_waits_for_the_ask_it_meets_and_gives_its_place_back(participant: Participant, tenant_id: TenantId) -> None:
@@ -66,6 +53,7 @@ async def test_an_ask_waits_for_the_undo_it_meets_and_is_refused(participant: Pa
     assert await participant.tally(tenant_id) == Tally(PLACES, 0, 0)
 
 
+@about_completion
 async def test_the_completion_of_an_order_waits_for_another_order_of_the_same_tenant(participant: Participant, tenant_id: TenantId) -> None:
     held = OrderId(uuid4())
     await answers(participant, tenant_id, [participant.ask(tenant_id, held)])
@@ -104,8 +92,14 @@ async def test_random_groups_of_four_workers_end_as_their_last_words_say(partici
 
     await asyncio.gather(*(work(share) for share in workers))
     assert await participant.tally(tenant_id) == Tally(PLACES - len(kept), len(kept), 0)
-    await answers(participant, tenant_id, [completed(order) for order in kept[:5]])
-    assert await participant.tally(tenant_id) == Tally(PLACES - len(kept), len(kept) - 5, 5)
+
+
+@about_completion
+async def test_of_many_orders_those_that_are_completed_use_their_places(participant: Participant, tenant_id: TenantId) -> None:
+    orders = [OrderId(uuid4()) for _ in range(20)]
+    await answers(participant, tenant_id, [participant.ask(tenant_id, order) for order in orders])
+    await answers(participant, tenant_id, [completed(order) for order in orders[:5]])
+    assert await participant.tally(tenant_id) == Tally(PLACES - 20, 15, 5)
 
 
 async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant: Participant, tenant_id: TenantId) -> None:
@@ -119,4 +113,4 @@ async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant
 
     # A connection's first statements also look up the array types.
     await statements(2)
-    assert await statements(1) == await statements(100) <= 7
+    assert await statements(1) == await statements(100) <= 8

@@ -1,6 +1,7 @@
-"""One suite for everything that holds places for orders: stock and quota, in memory and on PostgreSQL."""
+"""One suite for everything that holds places for orders: stock, quota and ledger, in memory and on PostgreSQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,9 @@ from infra.settings import Settings
 from services.inventory.model import IllegalHold as IllegalStockHold
 from services.tenants.model import IllegalHold as IllegalQuotaHold
 from tests.conformance.places import (
+    Enter,
+    LedgerInMemory,
+    LedgerOf,
     Participant,
     QuotaInMemory,
     QuotaOf,
@@ -25,23 +29,28 @@ from tests.conformance.places import (
 PLACES = 3
 
 
-@pytest.fixture(params=["stock in memory", "quota in memory", "stock on PostgreSQL", "quota on PostgreSQL"])
+USED_BY_COMPLETION: Final = ("stock in memory", "quota in memory", "stock on PostgreSQL", "quota on PostgreSQL")
+KINDS: Final = (*USED_BY_COMPLETION, "ledger in memory", "ledger on PostgreSQL")
+IN_MEMORY: Final[Mapping[str, Callable[[], Participant]]] = {"stock": StockInMemory, "quota": QuotaInMemory, "ledger": LedgerInMemory}
+ON_POSTGRESQL: Final[Mapping[str, Callable[[Enter], Participant]]] = {"stock": StockOf, "quota": QuotaOf, "ledger": LedgerOf}
+
+about_completion = pytest.mark.parametrize("kind", USED_BY_COMPLETION, indirect=True)
+
+
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> tuple[str, Settings | None]:
     # Not async, so that servers are started outside the event loop, and only if a database is asked for.
-    return request.param, None if "memory" in request.param else request.getfixturevalue("settings")
+    return request.param.split()[0], None if "memory" in request.param else request.getfixturevalue("settings")
 
 
 @pytest.fixture
 async def participant(kind: tuple[str, Settings | None]) -> AsyncIterator[Participant]:
     name, settings = kind
     if settings is None:
-        yield StockInMemory() if name.startswith("stock") else QuotaInMemory()
-    elif name.startswith("stock"):
-        async with opened(settings, "inventory") as transaction:
-            yield StockOf(transaction)
+        yield IN_MEMORY[name]()
     else:
-        async with opened(settings, "tenants") as transaction:
-            yield QuotaOf(transaction)
+        async with opened(settings, "inventory" if name == "stock" else "tenants") as transaction:
+            yield ON_POSTGRESQL[name](transaction)
 
 
 class Dialogue:
@@ -172,6 +181,7 @@ async def test_the_undo_of_a_refused_order_changes_nothing(talk: Dialogue) -> No
     assert await talk.tally() == Tally(free=0, held=3, used=0)
 
 
+@about_completion
 async def test_a_completed_order_uses_its_place_once(talk: Dialogue) -> None:
     order = an_order()
     await talk.say_one_by_one(talk.ask(order), completed(order), completed(order))
@@ -179,6 +189,7 @@ async def test_a_completed_order_uses_its_place_once(talk: Dialogue) -> None:
     assert await talk.tally() == Tally(free=2, held=0, used=1)
 
 
+@about_completion
 async def test_asked_again_after_its_completion_an_order_is_answered_as_before(talk: Dialogue) -> None:
     order = an_order()
     first, _, again = await talk.say_one_by_one(talk.ask(order), completed(order), talk.ask(order))
@@ -186,12 +197,14 @@ async def test_asked_again_after_its_completion_an_order_is_answered_as_before(t
     assert await talk.tally() == Tally(free=2, held=0, used=1)
 
 
+@about_completion
 async def test_the_completion_of_an_order_that_holds_nothing_changes_nothing(talk: Dialogue) -> None:
     undone = an_order()
     await talk.say_one_by_one(talk.ask(undone), talk.undo(undone), completed(undone), completed(an_order()))
     assert await talk.tally() == Tally(free=3, held=0, used=0)
 
 
+@about_completion
 async def test_a_completed_order_cannot_be_undone(talk: Dialogue) -> None:
     order = an_order()
     await talk.say_one_by_one(talk.ask(order), completed(order))
@@ -200,6 +213,7 @@ async def test_a_completed_order_cannot_be_undone(talk: Dialogue) -> None:
     assert await talk.tally() == Tally(free=2, held=0, used=1)
 
 
+@about_completion
 async def test_a_used_place_is_not_free_again(talk: Dialogue) -> None:
     orders = [an_order() for _ in range(PLACES)]
     await talk.say(*(talk.ask(order) for order in orders))

@@ -15,8 +15,20 @@ from contracts.payments import (
     PaymentReturned,
     ReturnPayment,
 )
-from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
-from contracts.values import Allergen, OrderId, OrderLine, Rejection, SagaId, ShopId, TenantId, VatRate
+from contracts.tenants import (
+    ChargeOrder,
+    OrderCharged,
+    OrderRefunded,
+    QuotaExceeded,
+    QuotaReleased,
+    QuotaReserved,
+    RefundOrder,
+    ReleaseQuota,
+    ReserveQuota,
+    SpendingLimitReached,
+    TenantSuspended,
+)
+from contracts.values import Allergen, OrderId, OrderLine, Rejection, SagaId, ShopId, TenantId, VatAmount, VatRate
 
 ORDER = OrderId(UUID("018f3a52-7c1e-7000-8000-000000000001"))
 SHOP = ShopId(UUID("018f3a52-7c1e-7000-8000-000000000002"))
@@ -32,6 +44,16 @@ SAMPLES: dict[str, Message] = {
     "tenants.TenantSuspended.v1": TenantSuspended(),
     "tenants.ReleaseQuota.v1": ReleaseQuota(order_id=ORDER),
     "tenants.QuotaReleased.v1": QuotaReleased(),
+    "tenants.ChargeOrder.v1": ChargeOrder(
+        order_id=ORDER,
+        total=418,
+        amounts=(VatAmount(rate=VatRate.ZERO, total=298, vat=0), VatAmount(rate=VatRate.STANDARD, total=120, vat=20)),
+        placed_at=AT,
+    ),
+    "tenants.OrderCharged.v1": OrderCharged(),
+    "tenants.SpendingLimitReached.v1": SpendingLimitReached(),
+    "tenants.RefundOrder.v1": RefundOrder(order_id=ORDER),
+    "tenants.OrderRefunded.v1": OrderRefunded(),
     "inventory.ReserveStock.v1": ReserveStock(order_id=ORDER, shop_id=SHOP, lines=LINES),
     "inventory.StockReserved.v1": StockReserved(reservation_id=UUID("018f3a52-7c1e-7000-8000-000000000004")),
     "inventory.OutOfStock.v1": OutOfStock(),

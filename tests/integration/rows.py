@@ -42,11 +42,13 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "orders.idempotency": {"key": str(id_of("key")), "fingerprint": "x" * 64, **order, "answer": "{}", "created_at": AT},
         "payments.payment": {**order, "payment_id": id_of("payment"), **payment, **dated},
         "payments.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
-        "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT},
+        "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT, "progressed_at": AT},
         "sagas.saga_event": {"saga_id": id_of("saga"), **event},
         "tenants.tenant": {"name": "x", "status": "ACTIVE", "orders_per_month": 1, "spending_limit_pence": 1, **dated},
         "tenants.quota": {"month": month, **month_used},
         "tenants.quota_hold": {**order, "step": "x", "state": "HELD", "month": month, "pence": 1, **dated},
+        "tenants.financial_transactions": {"id": id_of("entry"), **order, "kind": "CHARGE", "vat_rate": "ZERO", "amount_pence": 1}
+        | {"vat_pence": 0, "month": month, "reference": "x", "entered_at": AT},
     }
     for service in ("inventory", "orders", "payments", "sagas", "tenants"):
         own |= _messages(service, id_of("message"))

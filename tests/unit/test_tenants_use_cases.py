@@ -8,7 +8,8 @@ import pytest
 from contracts.orders import OrderCompleted
 from contracts.tenants import QuotaExceeded, QuotaReleased, QuotaReserved, ReleaseQuota, ReserveQuota, TenantSuspended
 from contracts.values import OrderId
-from services.tenants.model import Hold, HoldState, IllegalHold, Limits, Month, NotHeld, Quota, Tenant, TenantStatus, Usage, month_of
+from services.tenants.model import Hold, HoldState, IllegalHold, Quota, Tenant, TenantStatus
+from services.tenants.usage import Limits, Month, NotHeld, Usage, month_of
 from services.tenants.use_cases import release_quota, reserve_quota, settle_quota
 
 ORDER = OrderId(UUID(int=2))
