@@ -18,22 +18,18 @@ from typing import Final
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from contracts.messages import Later
-from contracts.payments import AuthorisePayment, CapturePayment, ReturnPayment
 from contracts.values import OrderId, TenantId
 from infra.clock import now
 from infra.consumer import attempted
 from infra.crash import crash_point
-from infra.deferred import Deferred
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
-from infra.transaction import Scope
 from infra.unscoped import DuePayments
 from services.payments import repository
+from services.payments.answering import answer_whoever_waits
 from services.payments.http_provider import HttpProvider
 from services.payments.model import Payment
 from services.payments.provider import Call, InDoubt, Outcome, PaymentProvider
-from services.payments.use_cases import is_authorised, is_captured, is_returned
 
 _log: Final = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
@@ -63,7 +59,6 @@ class Calls:
         self._settings = running.settings
         self._provider = provider
         self._due = DuePayments(running.transaction.service, running.sweeper_pool)
-        self._deferred = Deferred(running.transaction.service)
         self._lease = timedelta(seconds=running.settings.payment_lease_s)
         self._busy: set[OrderId] = set()
         self._set_aside: dict[OrderId, float] = {}
@@ -127,17 +122,7 @@ class Calls:
             if payment is None or not payment.learn(call, outcome, scope.now, self._pause_after(payment)):
                 return
             await repository.save(scope, [payment])
-            await self._answer(scope, payment)
-
-    async def _answer(self, scope: Scope, payment: Payment) -> None:
-        """Tell whoever waits, as far as it can be said now."""
-        subject = str(payment.order_id)
-        if not isinstance(authorised := is_authorised(payment), Later):
-            await self._deferred.answer(scope, AuthorisePayment, subject, authorised)
-        if not isinstance(captured := is_captured(payment), Later):
-            await self._deferred.answer(scope, CapturePayment, subject, captured)
-        if not isinstance(returned := is_returned(payment), Later):
-            await self._deferred.answer(scope, ReturnPayment, subject, returned)
+            await answer_whoever_waits(scope, payment)
 
     async def _outcome_of(self, call: Call, metadata: dict[str, str]) -> Outcome | None:
         """What came of the call; None if nobody can say now."""

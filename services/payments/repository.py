@@ -14,6 +14,7 @@ from contracts.payments import AuthorisePayment, CapturePayment, ReturnPayment
 from contracts.values import OrderId
 from infra.rows import require_updated
 from infra.transaction import Scope
+from services.payments.answering import answer_whoever_waits
 from services.payments.model import Actual, Payment, PaymentRow, Payments, Wanted, payment_id_of
 from services.payments.provider import Operation
 
@@ -64,6 +65,10 @@ class PaymentRepository:
         for payment in changed:
             payment.be_seen_to(scope.now)
         await save(scope, changed)
+        for payment in changed:
+            # Given back before anybody called the provider: no outcome will come to answer those who wait.
+            if payment.is_given_back:
+                await answer_whoever_waits(scope, payment)
 
 
 async def lock(scope: Scope, order_id: OrderId) -> Payment | None:

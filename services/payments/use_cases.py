@@ -1,6 +1,6 @@
 """What can be asked of payments: one pure decision each. Each says what is wanted, and answers if that is so already.
 
-The three answers below are also what is told later, once the provider has been called: see services/payments/calling.py.
+The three answers below are also what is told later, once the provider has been called: see services/payments/answering.py.
 """
 
 from contracts.messages import LATER, Later

@@ -1,0 +1,215 @@
+"""A payment through the acquirer's moods and deaths: done once, known in the end, and given back when nobody wants it any more."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from statistics import median
+from uuid import uuid4
+
+import pytest
+
+from contracts.payments import (
+    AuthorisePayment,
+    CapturePayment,
+    PaymentAuthorised,
+    PaymentCaptured,
+    PaymentRefused,
+    PaymentReturned,
+    ReturnPayment,
+)
+from contracts.values import OrderId
+from infra.dev.processes import Supervisor
+from infra.settings import Settings
+from tests.integration.messaging import Stage
+from tests.integration.paying import AMOUNT, WORKER, Till, an_environment, start_acquirer
+
+QUICKLY_KNOWN = {"tok_reset"}
+NOTHING = (0, 0, 0, 0)
+SECOND_WORKER = "payments-2"
+
+
+Outside = tuple[Supervisor, dict[str, str], dict[str, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def outside(staged: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    """The acquirer, and the environment of a worker that calls it."""
+    home = tmp_path_factory.mktemp("paying") / Path("home")
+    (home / "logs").mkdir(parents=True)
+    environment = an_environment(staged, home)
+    with Supervisor(home) as supervisor:
+        start_acquirer(supervisor, environment, home)
+        yield supervisor, environment, {}
+
+
+@pytest.fixture
+async def till(stage: Stage, outside: Outside) -> AsyncIterator[Till]:
+    made = Till(stage, *outside)
+    await made.rise()
+    await made.run()
+    yield made
+    await made.rise()
+    assert await made.violations() == []
+
+
+def an_authorisation(token: str) -> AuthorisePayment:
+    return AuthorisePayment(order_id=OrderId(uuid4()), amount=AMOUNT, token=token)
+
+
+@pytest.mark.parametrize(
+    "token", ["tok_ok", "tok_slow_0.7", "tok_late", "tok_charge_then_timeout", "tok_reset", "tok_down_2", "tok_down_7"]
+)
+async def test_however_the_provider_behaves_it_is_authorised_taken_and_given_back_once(till: Till, token: str) -> None:
+    order_id = await till.captured(token)
+    assert await till.money(order_id) == (0, AMOUNT)
+    assert await till.returned(order_id) == PaymentReturned()
+    assert await till.counts(order_id) == (1, 1, 0, 1)
+    assert await till.money(order_id) == (0, 0)
+
+
+@pytest.mark.parametrize("token", ["tok_ok", "tok_late", "tok_charge_then_timeout", "tok_reset", "tok_down_2"])
+async def test_what_is_held_is_let_go_once(till: Till, token: str) -> None:
+    order_id = await till.authorised(token)
+    assert await till.money(order_id) == (AMOUNT, 0)
+    assert await till.returned(order_id) == PaymentReturned()
+    assert await till.counts(order_id) == (1, 0, 1, 0)
+    assert await till.tell(CapturePayment(order_id=order_id)) == PaymentReturned()
+
+
+@pytest.mark.parametrize("token", ["tok_refused", "tok_late_refused"])
+async def test_a_refusal_holds_nothing_and_has_the_providers_reason(till: Till, token: str) -> None:
+    command = an_authorisation(token)
+    assert await till.tell(command) == PaymentRefused(code="insufficient_funds")
+    assert await till.returned(command.order_id) == PaymentReturned()
+    assert await till.counts(command.order_id) == NOTHING
+
+
+async def test_a_return_that_overtook_its_authorisation_has_nothing_to_call_for(till: Till) -> None:
+    command = an_authorisation("tok_ok")
+    assert await till.returned(command.order_id) == PaymentReturned()
+    assert await till.tell(command) == PaymentRefused(code="withdrawn")
+    assert await till.books(command.order_id) == []
+
+
+@pytest.mark.parametrize("token", ["tok_charge_then_timeout", "tok_slow_0.7", "tok_reset", "tok_down_7", "tok_late", "tok_pending_forever"])
+async def test_a_return_beside_a_call_in_doubt_is_answered_when_nothing_is_held(till: Till, token: str) -> None:
+    command = an_authorisation(token)
+    [asked] = await till.ask(command)
+    await asyncio.sleep(0.15)
+    assert await till.returned(command.order_id) == PaymentReturned()
+    assert await till.money(command.order_id) == (0, 0)
+    # It may have been known before the return came, but not with every token.
+    answered = await till.answer(asked)
+    assert answered == PaymentRefused(code="withdrawn") or (isinstance(answered, PaymentAuthorised) and token in QUICKLY_KNOWN)
+    # Nothing comes of it afterwards either.
+    await asyncio.sleep(1)
+    assert await till.money(command.order_id) == (0, 0)
+
+
+async def test_while_the_provider_is_down_nobody_is_told_anything_and_the_return_wins_once_it_is_back(till: Till) -> None:
+    await till.die("acquirer")
+    command = an_authorisation("tok_ok")
+    asked, given_back = await till.ask(command, ReturnPayment(order_id=command.order_id))
+    later = an_authorisation("tok_ok")
+    [paid] = await till.ask(later)
+    await asyncio.sleep(1.5)
+    assert not await till.is_answered(paid)
+    [undone] = await till.ask(ReturnPayment(order_id=later.order_id))
+    await asyncio.sleep(0.5)
+    # Nobody knows whether the call arrived.
+    assert not await till.is_answered(undone)
+    # Asked and undone in one go, it was never called for, and needs no provider.
+    assert await till.answer(given_back) == PaymentReturned()
+    assert await till.answer(asked) == PaymentRefused(code="withdrawn")
+    await till.rise()
+    assert await till.answer(undone) == PaymentReturned()
+    assert await till.money(later.order_id) == (0, 0)
+    assert await till.books(command.order_id) == []
+
+
+async def test_an_acquirer_that_is_killed_forgets_nothing_it_has_answered(till: Till) -> None:
+    order_id = await till.captured()
+    await till.die("acquirer")
+    await till.rise()
+    assert await till.counts(order_id) == (1, 1, 0, 0)
+    assert await till.returned(order_id) == PaymentReturned()
+    assert await till.money(order_id) == (0, 0)
+
+
+async def test_slow_payments_hold_up_nobody_else(till: Till) -> None:
+    slow = await till.ask(*(an_authorisation("tok_slow_3") for _ in range(20)))
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    await till.authorised()
+    assert time.monotonic() - began < 0.5
+    assert not any([await till.is_answered(one) for one in slow])
+
+
+async def test_the_happy_path_waits_for_no_poll(till: Till) -> None:
+    took = []
+    for _ in range(15):
+        began = time.monotonic()
+        await till.authorised()
+        took.append(time.monotonic() - began)
+    assert median(took) < 0.12, took
+
+
+async def test_two_workers_share_the_payments_and_call_for_none_twice(till: Till) -> None:
+    await till.run(SECOND_WORKER)
+    try:
+        asked = await till.ask(*(an_authorisation("tok_ok") for _ in range(60)))
+        for one in asked:
+            assert isinstance(await till.answer(one), PaymentAuthorised)
+        books = [await till.books(one.data.order_id) for one in asked]  # type: ignore[attr-defined]  # they are all about orders
+    finally:
+        await till.die(SECOND_WORKER)
+    assert [(len(book), book[0]["authorised"], book[0]["duplicates"]) for book in books] == [(1, 1, 0)] * 60
+
+
+@pytest.mark.parametrize(
+    "point", ["consume", "inbox", "save", "outbox", "commit", "committed", "publish", "confirmed", "ack", "intent", "called"]
+)
+async def test_a_worker_that_dies_at_any_point_takes_nothing_twice_and_nothing_of_a_returned_order(till: Till, point: str) -> None:
+    # What is under way when it dies: one payment at each operation, and one that is asked for and undone.
+    to_capture, to_void, to_refund = await till.authorised(), await till.authorised(), await till.captured()
+    await till.run(OAAS_CRASH_AT=f"{WORKER}:{point}")
+    wanted, unwanted = an_authorisation("tok_ok"), an_authorisation("tok_charge_then_timeout")
+    asked = await till.ask(
+        wanted,
+        unwanted,
+        CapturePayment(order_id=to_capture),
+        ReturnPayment(order_id=to_void),
+        ReturnPayment(order_id=to_refund),
+    )
+    await till.until_dead()
+    await till.run()
+    undone = await till.returned(unwanted.order_id)
+    answers = [await till.answer(one) for one in asked]
+    assert isinstance(answers[0], PaymentAuthorised)
+    assert isinstance(answers[1], PaymentAuthorised | PaymentRefused)
+    assert answers[2:] == [PaymentCaptured(), PaymentReturned(), PaymentReturned()]
+    assert undone == PaymentReturned()
+    assert await till.counts(wanted.order_id) == (1, 0, 0, 0)
+    assert await till.counts(to_capture) == (1, 1, 0, 0)
+    assert await till.counts(to_void) == (1, 0, 1, 0)
+    assert await till.counts(to_refund) == (1, 1, 0, 1)
+    assert await till.money(unwanted.order_id) == (0, 0)
+
+
+async def test_a_worker_that_is_killed_again_and_again_takes_every_amount_once(till: Till) -> None:
+    tokens = ["tok_ok", "tok_slow_0.3", "tok_charge_then_timeout", "tok_reset", "tok_late", "tok_down_2"] * 3
+    commands = [an_authorisation(token) for token in tokens]
+    asked = await till.ask(*commands)
+    for pause in (0.05, 0.3, 0.1):
+        await asyncio.sleep(pause)
+        await till.die()
+        await till.run()
+    assert all([isinstance(await till.answer(one), PaymentAuthorised) for one in asked])
+    captures = await till.ask(*(CapturePayment(order_id=one.order_id) for one in commands))
+    for pause in (0.05, 0.2):
+        await asyncio.sleep(pause)
+        await till.die()
+        await till.run()
+    assert all([await till.answer(one) == PaymentCaptured() for one in captures])
+    assert [await till.counts(one.order_id) for one in commands] == [(1, 1, 0, 0)] * len(commands)
