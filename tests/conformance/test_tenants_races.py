@@ -54,6 +54,8 @@ async def test_an_orders_hold_and_its_charge_at_the_same_time_count_its_amount_o
 async def test_of_a_hold_and_a_charge_of_different_orders_the_second_finds_the_limit_used(
     tenants: LedgerOf, tenant_id: TenantId, hold_first: bool
 ) -> None:
+    # The month is there and free, so that what they wait for is its lock and not its insertion.
+    await answers(tenants, tenant_id, [reserve(ORDER), ReleaseQuota(order_id=ORDER)])
     asks = [reserve(OrderId(uuid4())), tenants.ask(tenant_id, OrderId(uuid4()))][:: 1 if hold_first else -1]
     _, second = await race(tenants, tenant_id, *asks)
     assert isinstance(second, SpendingLimitReached if hold_first else QuotaExceeded)
