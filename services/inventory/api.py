@@ -30,11 +30,13 @@ class NewShop(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name
+    accepts_by_hand: Annotated[bool, Strict()] = Field(default=False, description="somebody in the shop accepts or declines each order")
 
 
 class ShopView(BaseModel):
     id: UUID
     name: str
+    accepts_by_hand: bool
 
 
 class ShopPage(BaseModel):
@@ -111,7 +113,7 @@ def _shops(routes: APIRouter, transaction: Transactions) -> None:
     @routes.post("/shops", status_code=201)
     async def open_shop(caller: Writer, body: NewShop, response: Response) -> ShopView:
         async with transaction(caller.tenant_id) as scope:
-            shop = Shop(tenant_id=scope.tenant_id, shop_id=uuid4(), name=body.name, created_at=scope.now)
+            shop = _new_shop(scope, body)
             await repository.add_shop(scope, shop)
             scope.send(announce_shop(shop), subject=str(shop.shop_id), sequence=1)
         response.headers["Location"] = f"/v1/shops/{shop.shop_id}"
@@ -218,6 +220,10 @@ async def _known_product(scope: Scope, sku: str, *, to_change: bool = False) -> 
     return product
 
 
+def _new_shop(scope: Scope, body: NewShop) -> Shop:
+    return Shop(tenant_id=scope.tenant_id, shop_id=uuid4(), name=body.name, created_at=scope.now, accepts_by_hand=body.accepts_by_hand)
+
+
 def _new_product(scope: Scope, body: NewProduct) -> Product:
     return Product(
         tenant_id=scope.tenant_id,
@@ -238,7 +244,7 @@ def _announce(scope: Scope, product: Product) -> None:
 
 
 def _shop_view(shop: Shop) -> ShopView:
-    return ShopView(id=shop.shop_id, name=shop.name)
+    return ShopView(id=shop.shop_id, name=shop.name, accepts_by_hand=shop.accepts_by_hand)
 
 
 def _product_view(product: Product) -> ProductView:

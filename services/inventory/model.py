@@ -25,7 +25,7 @@ TIMESTAMP: Final = DateTime(timezone=True)
 
 
 class Shop(SQLModel, table=True):
-    """A place that sells."""
+    """A place that sells. `accepts_by_hand`: somebody there accepts or declines each order."""
 
     __tablename__ = "shop"
     __table_args__ = SCHEMA
@@ -34,6 +34,7 @@ class Shop(SQLModel, table=True):
     shop_id: UUID = Field(primary_key=True)
     name: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=TIMESTAMP)
+    accepts_by_hand: bool = False
 
 
 class Product(SQLModel, table=True):

@@ -31,7 +31,7 @@ def consume_stock(event: OrderCompleted, shelf: Shelf) -> None:
 
 def announce_shop(shop: Shop) -> ShopOpened:
     """What others are told about a new shop."""
-    return ShopOpened(shop_id=ShopId(shop.shop_id), name=shop.name)
+    return ShopOpened(shop_id=ShopId(shop.shop_id), name=shop.name, accepts_by_hand=shop.accepts_by_hand)
 
 
 def announce_product(product: Product) -> ProductListed:

@@ -41,7 +41,8 @@ def claim(key: str | None, body: BaseModel) -> Claim | None:
     """The claim that a request makes; None without a key. Spacing and order of members in the body make no difference."""
     if key is None:
         return None
-    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    # What is not given leaves no trace: a request of before a member existed is still the same request.
+    canonical = json.dumps(body.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
     return Claim(key, hashlib.sha256(canonical.encode()).hexdigest())
 
 

@@ -38,9 +38,9 @@ async def place(
 async def _attempt(scope: Scope, asked: AskedOrder, claim: Claim | None) -> OrderView | NotPlaced:
     if claim is not None and (answer := await remembered(scope, claim)) is not None:
         return OrderView.model_validate_json(answer)
-    shop_known = await repository.knows_shop(scope, asked.shop_id)
+    shop = await repository.find_shop(scope, asked.shop_id)
     products = await repository.find_products(scope, (line.sku for line in asked.lines))
-    order = place_order(asked, shop_known, products, OrderId(uuid7(scope.now)), scope.now)
+    order = place_order(asked, shop, products, OrderId(uuid7(scope.now)), scope.now)
     if isinstance(order, NotPlaced):
         return order
     view = OrderView.placed(order)

@@ -1,7 +1,8 @@
 """All SQL of orders: the orders and the catalogue for a group of messages, and orders for the API.
 
-Lock order inside a tenant: orders sorted by id, then products sorted by SKU, each once per group. However many messages a
-group has, it costs one statement to load and at most three to save.
+Lock order inside a tenant: orders sorted by id, then products sorted by SKU, each once per group. The commands that wait for the shop
+(orders.unanswered, and their inbox rows) are touched only by whoever holds their order's lock, so they need no order of their own.
+However many messages a group has, it costs one statement to load and at most four to save.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,27 +15,43 @@ from sqlmodel import col, select, tuple_
 
 from contracts.inventory import ProductListed
 from contracts.messages import Envelope
-from contracts.orders import ApproveOrder, RejectOrder
+from contracts.orders import (
+    ApproveOrder,
+    MarkOrderCancelled,
+    OrderAccepted,
+    OrderDeclined,
+    RejectOrder,
+    RequestAcceptance,
+    WithdrawAcceptance,
+)
 from contracts.values import OrderId, OrderStatus, Rejection, ShopId, Sku, TenantId, mask_of
+from infra.deferred import Deferred
 from infra.rows import require_updated
 from infra.transaction import Batch, Scope
-from services.orders.model import Catalogue, KnownProduct, Order, OrderBook, OrderLineRow, OrderRow
+from services.orders.acceptance import Acceptance, AcceptanceState
+from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, OrderLineRow, OrderRow
 from services.orders.use_cases import PlacedOrder
 
-_LOCK_ORDERS: Final = """
-    SELECT order_id, status, rejection, revision FROM orders.customer_order
-    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
-    ORDER BY order_id FOR UPDATE"""
+_BookCommand = ApproveOrder | RejectOrder | MarkOrderCancelled | RequestAcceptance | WithdrawAcceptance
+_DEFERRED: Final = Deferred("orders")
+
+_FIND_ORDERS: Final = """
+    SELECT order_id, status, rejection, revision, paid_by_card, acceptance, cancelled_from, cancel_reason FROM orders.customer_order
+    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])"""
+
+_LOCK_ORDERS: Final = f"{_FIND_ORDERS} ORDER BY order_id FOR UPDATE"
 
 _SAVE_ORDERS: Final = """
     UPDATE orders.customer_order AS saved
-    SET status = given.status, rejection = given.rejection, revision = given.revision, changed_at = $6
-    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[]) AS given (order_id, status, rejection, revision)
+    SET status = given.status, rejection = given.rejection, revision = given.revision, changed_at = $9,
+        acceptance = given.acceptance, cancelled_from = given.cancelled_from, cancel_reason = given.cancel_reason
+    FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[])
+        AS given (order_id, status, rejection, revision, acceptance, cancelled_from, cancel_reason)
     WHERE saved.tenant_id = $1 AND saved.order_id = given.order_id"""
 
 _ADD_SHOPS: Final = """
-    INSERT INTO orders.shop (tenant_id, shop_id, name)
-    SELECT $1::uuid, given.shop_id, given.name FROM unnest($2::uuid[], $3::text[]) AS given (shop_id, name)
+    INSERT INTO orders.shop (tenant_id, shop_id, name, accepts_by_hand)
+    SELECT $1::uuid, given.* FROM unnest($2::uuid[], $3::text[], $4::boolean[]) AS given (shop_id, name, accepts_by_hand)
     ORDER BY given.shop_id
     ON CONFLICT (tenant_id, shop_id) DO NOTHING"""
 
@@ -50,7 +67,7 @@ _SAVE_PRODUCTS: Final = """
         allergen_mask = excluded.allergen_mask
     WHERE known.version < excluded.version"""
 
-_KNOWS_SHOP: Final = "SELECT true FROM orders.shop WHERE tenant_id = $1 AND shop_id = $2"
+_FIND_SHOP: Final = "SELECT shop_id, name, accepts_by_hand FROM orders.shop WHERE tenant_id = $1 AND shop_id = $2"
 
 _FIND_PRODUCTS: Final = """
     SELECT sku, version, name, price_pence, vat_rate, allergen_mask FROM orders.product
@@ -59,17 +76,15 @@ _FIND_PRODUCTS: Final = """
 _ADD_ORDER: Final = """
     WITH added AS (
         INSERT INTO orders.customer_order
-            (tenant_id, order_id, shop_id, status, total_pence, vat_pence, revision, created_at, changed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7))
+            (tenant_id, order_id, shop_id, status, total_pence, vat_pence, revision, created_at, changed_at, paid_by_card)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $15))
     INSERT INTO orders.order_line
         (tenant_id, order_id, position, sku, name, quantity, unit_price_pence, vat_rate, total_pence, vat_pence)
     SELECT $1, $2, line.number - 1, line.sku, line.name, line.quantity, line.unit_price, line.vat_rate, line.total, line.vat
     FROM unnest($8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[])
         WITH ORDINALITY AS line (sku, name, quantity, unit_price, vat_rate, total, vat, number)"""
 
-_SETTLED: Final = """
-    SELECT order_id, status, rejection, revision FROM orders.customer_order
-    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND status NOT IN ('DRAFT', 'PENDING')"""
+_SETTLED: Final = f"{_FIND_ORDERS} AND status NOT IN ('DRAFT', 'PENDING', 'CANCELLING')"
 
 
 class OrderBookRepository:
@@ -77,7 +92,7 @@ class OrderBookRepository:
 
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> OrderBook:
         messages = [envelope.data for envelope in received]
-        return await lock_orders(scope, {message.order_id for message in messages if isinstance(message, ApproveOrder | RejectOrder)})
+        return await lock_orders(scope, {message.order_id for message in messages if isinstance(message, _BookCommand)})
 
     async def save(self, scope: Scope, state: OrderBook) -> None:
         """Raises LockedRowMissing."""
@@ -92,8 +107,9 @@ class CatalogueRepository:
 
     async def save(self, scope: Scope, state: Catalogue) -> None:
         if state.shops:
-            names = [shop.name for shop in state.shops.values()]
-            await scope.connection.execute(_ADD_SHOPS, scope.tenant_id, list(state.shops), names)
+            shops = state.shops.values()
+            columns = [shop.name for shop in shops], [shop.accepts_by_hand for shop in shops]
+            await scope.connection.execute(_ADD_SHOPS, scope.tenant_id, list(state.shops), *columns)
         if state.products:
             await _save_products(scope, list(state.products.values()))
 
@@ -105,7 +121,7 @@ async def lock_orders(scope: Scope, order_ids: Iterable[OrderId]) -> OrderBook:
 
 
 async def save_orders(scope: Scope, book: OrderBook) -> None:
-    """Write the orders that changed. Raises LockedRowMissing."""
+    """Write the orders that changed, and tell the sagas that waited for the shop what has become of it. Raises LockedRowMissing."""
     changed = [order for order in book.orders.values() if order.changed]
     if not changed:
         return
@@ -116,9 +132,20 @@ async def save_orders(scope: Scope, book: OrderBook) -> None:
         [order.status.value for order in changed],
         [order.rejection.value if order.rejection else None for order in changed],
         [order.revision for order in changed],
+        [order.acceptance.state.value for order in changed],
+        [order.cancelled_from.value if order.cancelled_from else None for order in changed],
+        [order.cancel_reason for order in changed],
         scope.now,
     )
     require_updated(done, len(changed))
+    await _tell(scope, [order for order in changed if order.acceptance.ends_wait])
+
+
+async def _tell(scope: Scope, settled: Iterable[Order]) -> None:
+    answers = {str(order.order_id): order.acceptance.answer for order in settled}
+    replies = {subject: answer for subject, answer in answers.items() if isinstance(answer, OrderAccepted | OrderDeclined)}
+    if replies:
+        await _DEFERRED.answer_each(scope, RequestAcceptance, replies)
 
 
 async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> None:
@@ -134,8 +161,9 @@ async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> Non
     )
 
 
-async def knows_shop(scope: Scope, shop_id: ShopId) -> bool:
-    return bool(await scope.connection.fetchval(_KNOWS_SHOP, scope.tenant_id, shop_id))
+async def find_shop(scope: Scope, shop_id: ShopId) -> KnownShop | None:
+    row = await scope.connection.fetchrow(_FIND_SHOP, scope.tenant_id, shop_id)
+    return None if row is None else KnownShop(tenant_id=scope.tenant_id, **row)
 
 
 async def find_products(scope: Scope, skus: Iterable[Sku]) -> dict[Sku, KnownProduct]:
@@ -162,6 +190,7 @@ async def add_order(scope: Scope, order: PlacedOrder) -> None:
         [line.vat_rate.value for line in order.lines],
         [line.total_pence for line in order.lines],
         [line.vat_pence for line in order.lines],
+        order.placed.payment is not None,
     )
 
 
@@ -192,7 +221,7 @@ async def lines_of(scope: Scope, order_ids: Sequence[UUID]) -> dict[UUID, list[O
 
 
 async def settled_orders(batch: Batch, watched: Mapping[TenantId, Sequence[OrderId]]) -> dict[tuple[TenantId, OrderId], Order]:
-    """Those of the watched orders whose saga has ended; one statement per tenant, no lock."""
+    """Those of the watched orders whose sagas have ended; one statement per tenant, no lock."""
     settled: dict[tuple[TenantId, OrderId], Order] = {}
     for tenant_id, order_ids in sorted(watched.items()):
         async with batch.scope(tenant_id) as scope:
@@ -202,5 +231,14 @@ async def settled_orders(batch: Batch, watched: Mapping[TenantId, Sequence[Order
 
 
 def _order(row: Mapping[str, Any]) -> Order:
-    rejection = row["rejection"]
-    return Order(row["order_id"], OrderStatus(row["status"]), None if rejection is None else Rejection(rejection), row["revision"])
+    rejection, cancelled_from = row["rejection"], row["cancelled_from"]
+    return Order(
+        row["order_id"],
+        OrderStatus(row["status"]),
+        None if rejection is None else Rejection(rejection),
+        row["revision"],
+        paid_by_card=row["paid_by_card"],
+        acceptance=Acceptance(AcceptanceState(row["acceptance"])),
+        cancelled_from=None if cancelled_from is None else OrderStatus(cancelled_from),
+        cancel_reason=row["cancel_reason"],
+    )

@@ -1,15 +1,33 @@
 """What can be asked of orders: one pure decision each, on what the edge has loaded and will save."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from contracts.inventory import ProductListed, ShopOpened
-from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderCompleted, OrderPlaced, OrderRejected, RejectOrder
-from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, ShopId, Sku, VatRate
-from services.orders.model import Catalogue, KnownProduct, Order, OrderBook
-from services.orders.pricing import PricedLine
+from contracts.messages import Later
+from contracts.orders import (
+    AcceptanceWithdrawn,
+    ApproveOrder,
+    MarkOrderCancelled,
+    OrderAccepted,
+    OrderApproved,
+    OrderCancelled,
+    OrderCancelRequested,
+    OrderCompleted,
+    OrderDeclined,
+    OrderMarkedCancelled,
+    OrderPlaced,
+    OrderRejected,
+    RejectOrder,
+    RequestAcceptance,
+    WithdrawAcceptance,
+)
+from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, PaymentToken, ShopId, Sku, VatRate
+from services.orders.acceptance import AcceptanceState
+from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, UndoneByPlacing
+from services.orders.pricing import PricedLine, vat_amounts
 
 LINES_MAX: Final = 200
 """Most lines in one request."""
@@ -21,6 +39,7 @@ class AskedOrder:
 
     shop_id: ShopId
     lines: tuple[OrderLine, ...]
+    payment: PaymentToken | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +51,7 @@ class PlacedOrder:
     lines: tuple[PricedLine, ...]
     total_pence: int
     vat_pence: int
-    placed: OrderPlaced
+    placed: OrderPlaced = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +76,12 @@ class NotPlaced:
 
 
 def place_order(
-    asked: AskedOrder, shop_known: bool, products: Mapping[Sku, KnownProduct], order_id: OrderId, now: datetime
+    asked: AskedOrder, shop: KnownShop | None, products: Mapping[Sku, KnownProduct], order_id: OrderId, now: datetime
 ) -> PlacedOrder | NotPlaced:
     """Price every line at its product's price of this moment; a repeated SKU is summed where it first stands."""
-    wrong = (*_wrong_shop(asked, shop_known), *_wrong_lines(asked, products))
+    wrong = tuple(_wrong_lines(asked, products))
+    if shop is None:
+        return NotPlaced((_unknown_shop(asked), *wrong))
     if wrong:
         return NotPlaced(wrong)
     lines = tuple(_priced(products[sku], quantity) for sku, quantity in _summed(asked).items())
@@ -71,6 +92,9 @@ def place_order(
         lines=tuple(OrderLine(sku=line.sku, quantity=line.quantity) for line in lines),
         total=total_pence,
         placed_at=now,
+        vat=vat_amounts(lines),
+        payment=asked.payment,
+        accept_by_hand=shop.accepts_by_hand,
     )
     return PlacedOrder(order_id, asked.shop_id, lines, total_pence, sum(line.vat_pence for line in lines), placed)
 
@@ -78,20 +102,68 @@ def place_order(
 def approve_order(command: ApproveOrder, book: OrderBook) -> OrderApproved | OrderCancelled:
     """Confirm the order, unless its client cancelled it first. Raises for a rejected or unknown one: the saga never asks that."""
     order = book.find(command.order_id)
-    if order.status is OrderStatus.CANCELLED:
+    # Asked again, what was approved stays approved, also if it was cancelled since: then cancel-order undoes it, and nobody else.
+    if order.is_approved:
+        return OrderApproved()
+    if order.is_cancelled:
         return OrderCancelled()
-    if not order.is_approved:
-        order.become(OrderStatus.CONFIRMED)
+    order.become(OrderStatus.CONFIRMED)
     return OrderApproved()
 
 
 def reject_order(command: RejectOrder, book: OrderBook) -> OrderRejected:
-    """End the order with the first reason given. Raises for a confirmed or unknown one: the saga never asks that."""
+    """End the order: with the first reason given, or as CANCELLED. Raises for a confirmed or unknown one: the saga never asks that."""
     order = book.find(command.order_id)
-    # A cancelled order stays cancelled, whatever else went wrong with it.
-    if order.status not in (OrderStatus.REJECTED, OrderStatus.CANCELLED):
+    if order.status is OrderStatus.CANCELLING and not order.is_approved:
+        # Everything is given back. A cancelled order ends cancelled, whatever else went wrong with it.
+        order.become(OrderStatus.CANCELLED)
+    elif order.status not in (OrderStatus.REJECTED, OrderStatus.CANCELLED):
         order.reject(command.rejection)
     return OrderRejected()
+
+
+def cancel_order(order: Order, reason: str) -> OrderCancelRequested | None:
+    """The client does not want it any more. The event starts the saga that undoes a confirmed order; again there is none.
+
+    The saga that places a PENDING order learns it at its pivot, and undoes it itself. Raises IllegalTransition.
+    """
+    if order.is_cancelled:
+        return None
+    order.cancel(reason)
+    return OrderCancelRequested(order_id=order.order_id, reason=reason, paid=order.paid_by_card) if order.is_approved else None
+
+
+def mark_order_cancelled(command: MarkOrderCancelled, book: OrderBook) -> OrderMarkedCancelled:
+    """End an order that was confirmed and then cancelled. Raises for any other one: the saga never asks that."""
+    order = book.find(command.order_id)
+    if order.is_cancelled and not order.is_approved:
+        raise UndoneByPlacing(order.order_id)
+    if order.status is not OrderStatus.CANCELLED:
+        order.become(OrderStatus.CANCELLED)
+    return OrderMarkedCancelled()
+
+
+def request_acceptance(command: RequestAcceptance, book: OrderBook) -> OrderAccepted | OrderDeclined | Later:
+    """Have the shop asked; what it has said already is the answer. Raises for an unknown order."""
+    order = book.find(command.order_id)
+    order.ask_shop()
+    return order.acceptance.answer
+
+
+def withdraw_acceptance(command: WithdrawAcceptance, book: OrderBook) -> AcceptanceWithdrawn:
+    """Have nobody asked, now and later; whoever waits is told that the order is declined. Raises for an unknown order."""
+    book.find(command.order_id).withdraw_acceptance()
+    return AcceptanceWithdrawn()
+
+
+def accept_order(order: Order) -> None:
+    """Somebody in the shop will see to it. Raises NotAwaitingAcceptance."""
+    order.decide_acceptance(AcceptanceState.ACCEPTED)
+
+
+def decline_order(order: Order) -> None:
+    """Nobody in the shop will see to it. Raises NotAwaitingAcceptance."""
+    order.decide_acceptance(AcceptanceState.DECLINED)
 
 
 def prepare_order(order: Order) -> None:
@@ -120,9 +192,8 @@ def learn_product(event: ProductListed, catalogue: Catalogue) -> None:
     catalogue.add_product(event)
 
 
-def _wrong_shop(asked: AskedOrder, shop_known: bool) -> Iterator[Wrong]:
-    if not shop_known:
-        yield Wrong("shop_id", f"there is no shop {asked.shop_id}; GET /v1/shops lists them", unknown=True)
+def _unknown_shop(asked: AskedOrder) -> Wrong:
+    return Wrong("shop_id", f"there is no shop {asked.shop_id}; GET /v1/shops lists them", unknown=True)
 
 
 def _wrong_lines(asked: AskedOrder, products: Mapping[Sku, KnownProduct]) -> Iterator[Wrong]:

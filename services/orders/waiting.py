@@ -36,7 +36,7 @@ class Waiting:
         self._pause_s = POLL_MIN_S
 
     async def settled(self, tenant_id: TenantId, order_id: OrderId, within_s: float) -> Order | None:
-        """The order once it is no longer PENDING; None when the time is up, or when nobody can tell.
+        """The order once it is neither PENDING nor CANCELLING; None when the time is up, or when nobody can tell.
 
         Cancelling the caller ends its wait.
         """

@@ -1,6 +1,7 @@
 """The golden files pin how every message version is written. A file is added with its message and never changed afterwards.
 
-A message that has a new optional field gets a second file, `<name>+<field>.json`; the old file stays, and must still be read.
+A message that has new optional fields gets a second file, `<name>+<field>.json`, with one `+` for each field it ever got; the old file
+stays, and must still be read.
 """
 
 import importlib
@@ -25,7 +26,9 @@ ABSTRACT = {Message, Command, Event, Reply, Refusal}
 
 
 def golden(name: str) -> str:
-    return (GOLDEN / f"{name}.json").read_text(encoding="utf-8").rstrip("\n")
+    """How the message is written today: the file with the most fields."""
+    newest = max((path.stem for path in GOLDEN.glob(f"{name}*.json") if path.stem.split("+")[0] == name), key=lambda stem: stem.count("+"))
+    return (GOLDEN / f"{newest}.json").read_text(encoding="utf-8").rstrip("\n")
 
 
 def subclasses(kind: type[Message]) -> Iterator[type[Message]]:

@@ -40,6 +40,7 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "orders.shop": {**shop, "name": "x"},
         "orders.product": product,
         "orders.idempotency": {"key": str(id_of("key")), "fingerprint": "x" * 64, **order, "answer": "{}", "created_at": AT},
+        "orders.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
         "payments.payment": {**order, "payment_id": id_of("payment"), **payment, **dated},
         "payments.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
         "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT, "progressed_at": AT},

@@ -48,11 +48,26 @@ async def test_an_opened_shop_is_found_again_and_announced(api: Api, writer: dic
     shop = answer.json()
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"/v1/shops/{shop['id']}"
-    assert (await api.call("GET", answer.headers["Location"], writer)).json() == shop == {"id": shop["id"], "name": "Corner shop"}
+    expected = {"id": shop["id"], "name": "Corner shop", "accepts_by_hand": False}
+    assert (await api.call("GET", answer.headers["Location"], writer)).json() == shop == expected
     [event] = said(api)
     assert event["type"] == "inventory.ShopOpened.v1"
-    assert event["data"] == {"shop_id": shop["id"], "name": "Corner shop"}
+    assert event["data"] == {"shop_id": shop["id"], "name": "Corner shop", "accepts_by_hand": False}
     assert (event["subject"], event["sequence"]) == (shop["id"], 1)
+
+
+async def test_a_shop_that_accepts_by_hand_says_so(api: Api, writer: dict[str, str]) -> None:
+    shop = (await api.call("POST", "/v1/shops", writer, {"name": "Cake maker", "accepts_by_hand": True})).json()
+    assert shop["accepts_by_hand"]
+    assert (await api.call("GET", "/v1/shops", writer)).json()["items"] == [shop]
+    [event] = said(api)
+    assert event["data"] == {"shop_id": shop["id"], "name": "Cake maker", "accepts_by_hand": True}
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, None])
+async def test_whether_a_shop_accepts_by_hand_is_yes_or_no(api: Api, writer: dict[str, str], wrong: object) -> None:
+    refused = await api.call("POST", "/v1/shops", writer, {"name": "Cake maker", "accepts_by_hand": wrong})
+    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["accepts_by_hand"])
 
 
 async def test_shops_are_listed_page_by_page_newest_first(api: Api, writer: dict[str, str]) -> None:

@@ -25,7 +25,9 @@ async def test_an_order_is_placed_pending_with_its_prices(client: Client) -> Non
     order = placed.json()
     assert placed.status_code == 202
     assert placed.headers["Location"] == f"/v1/orders/{order['id']}"
-    assert list(order) == ["id", "status", "rejection", "total_pence", "vat_pence", "lines", "created_at"]
+    known = ["id", "status", "rejection", "total_pence", "vat_pence", "lines", "created_at"]
+    assert list(order) == [*known, "paid_by_card", "awaiting_acceptance", "cancel_reason"]
+    assert (order["paid_by_card"], order["awaiting_acceptance"], order["cancel_reason"]) == (False, False, None)
     assert (order["status"], order["rejection"], order["total_pence"], order["vat_pence"]) == ("PENDING", None, 550, 60)
     cake = {
         "sku": "CAKE",
@@ -133,11 +135,11 @@ async def test_an_illegal_move_names_the_legal_ones(client: Client) -> None:
     order = (await client.place()).json()["id"]
     pending = await client.post(f"/v1/orders/{order}/prepare")
     assert (pending.status_code, "is PENDING" in pending.json()["detail"]) == (409, True)
-    assert "legal now: none of prepare, ready, complete" in pending.json()["detail"]
+    assert pending.json()["detail"].endswith(f"/v1/orders/{order}/cancel; it is still being decided, wait until it is CONFIRMED")
     await client.approve(order)
     early = await client.post(f"/v1/orders/{order}/complete")
     assert early.status_code == 409
-    assert f"legal now: POST /v1/orders/{order}/prepare" in early.json()["detail"]
+    assert f"legal now: POST /v1/orders/{order}/prepare, POST /v1/orders/{order}/cancel" in early.json()["detail"]
     assert await client.sent("orders.OrderCompleted.v1") == []
 
 
@@ -157,6 +159,8 @@ async def test_a_rejected_order_says_why(client: Client) -> None:
     await client.reject(order, Rejection.OVER_QUOTA)
     found = (await client.get(f"/v1/orders/{order}")).json()
     assert (found["status"], found["rejection"]) == ("REJECTED", "OVER_QUOTA")
+    ended = await client.post(f"/v1/orders/{order}/prepare")
+    assert "legal now: none of prepare, ready, complete, cancel: its way has ended" in ended.json()["detail"]
 
 
 async def _ask(client: Client, path: str) -> tuple[int, str]:

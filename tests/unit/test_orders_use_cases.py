@@ -1,5 +1,6 @@
 """What orders decides, on what was loaded."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from contracts.inventory import ProductListed
 from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderCompleted, OrderRejected, RejectOrder
-from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, Rejection, ShopId, VatRate
-from services.orders.model import Catalogue, IllegalTransition, KnownProduct, Order, OrderBook, UnknownOrder
+from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, Rejection, ShopId, VatAmount, VatRate
+from services.orders.model import Catalogue, IllegalTransition, KnownProduct, KnownShop, Order, OrderBook, UnknownOrder
 from services.orders.use_cases import (
     AskedOrder,
     NotPlaced,
@@ -26,6 +27,8 @@ from services.orders.use_cases import (
 
 TENANT, SHOP, ORDER = uuid4(), ShopId(uuid4()), OrderId(uuid4())
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+COUNTER = KnownShop(tenant_id=TENANT, shop_id=SHOP, name="Corner shop")
+BY_HAND = KnownShop(tenant_id=TENANT, shop_id=SHOP, name="Cake maker", accepts_by_hand=True)
 
 
 def product(sku: str, price_pence: int, vat_rate: VatRate = VatRate.STANDARD) -> KnownProduct:
@@ -38,8 +41,8 @@ def asked(*lines: tuple[str, int]) -> AskedOrder:
     return AskedOrder(SHOP, tuple(OrderLine(sku=sku, quantity=quantity) for sku, quantity in lines))
 
 
-def place(order: AskedOrder, *products: KnownProduct, shop_known: bool = True) -> PlacedOrder | NotPlaced:
-    return place_order(order, shop_known, {one.sku: one for one in products}, ORDER, NOW)
+def place(order: AskedOrder, *products: KnownProduct, shop: KnownShop | None = COUNTER) -> PlacedOrder | NotPlaced:
+    return place_order(order, shop, {one.sku: one for one in products}, ORDER, NOW)
 
 
 def book(status: OrderStatus, rejection: Rejection | None = None) -> OrderBook:
@@ -65,10 +68,28 @@ def test_the_event_says_what_was_placed() -> None:
     event = placed.placed
     assert (event.order_id, event.shop_id, event.total, event.placed_at) == (ORDER, SHOP, 300, NOW)
     assert event.lines == (OrderLine(sku="CAKE", quantity=3),)
+    assert (event.payment, event.accept_by_hand) == (None, False)
+
+
+def test_the_event_says_which_card_pays_and_whether_the_shop_is_asked() -> None:
+    placed = place(replace(asked(("CAKE", 1)), payment="tok_ok"), product("CAKE", 100), shop=BY_HAND)
+    assert isinstance(placed, PlacedOrder)
+    assert (placed.placed.payment, placed.placed.accept_by_hand) == ("tok_ok", True)
+    # Whatever is written about a request, in a log or an error, the card is not in it.
+    assert "tok_ok" not in repr(placed) + repr(replace(asked(("CAKE", 1)), payment="tok_ok"))
+
+
+def test_the_event_says_what_each_vat_rate_comes_to() -> None:
+    products = [product("CAKE", 3), product("PIE", 3), product("MILK", 95, VatRate.ZERO)]
+    placed = place(asked(("PIE", 1), ("MILK", 2), ("CAKE", 1)), *products)
+    assert isinstance(placed, PlacedOrder)
+    # 1 + 1: the VAT of each line is rounded, not that of their sum.
+    zero, standard = VatAmount(rate=VatRate.ZERO, total=190, vat=0), VatAmount(rate=VatRate.STANDARD, total=6, vat=2)
+    assert placed.placed.vat == (zero, standard)
 
 
 def test_every_unknown_field_is_named() -> None:
-    refused = place(asked(("CAKE", 1), ("NONE", 1), ("NADA", 1)), product("CAKE", 100), shop_known=False)
+    refused = place(asked(("CAKE", 1), ("NONE", 1), ("NADA", 1)), product("CAKE", 100), shop=None)
     assert isinstance(refused, NotPlaced)
     assert [wrong.field for wrong in refused.wrong] == ["shop_id", "lines[1].sku", "lines[2].sku"]
     assert refused.may_become_known
@@ -100,6 +121,9 @@ def test_totals_are_the_sums_of_the_lines(lines: list[tuple[str, int]], data: st
     assert len({line.sku for line in placed.lines}) == len(placed.lines)
     assert placed.total_pence == sum(line.total_pence for line in placed.lines) == placed.placed.total
     assert placed.vat_pence == sum(line.vat_pence for line in placed.lines)
+    amounts = placed.placed.vat
+    assert (sum(one.total for one in amounts), sum(one.vat for one in amounts)) == (placed.total_pence, placed.vat_pence)
+    assert len({one.rate for one in amounts}) == len(amounts)
 
 
 def test_a_pending_order_is_confirmed_once_and_answers_the_same_again() -> None:
@@ -169,7 +193,7 @@ def test_an_ended_order_never_moves(status: OrderStatus, wanted: OrderStatus) ->
 def test_an_illegal_transition_names_the_legal_ones() -> None:
     with pytest.raises(IllegalTransition) as illegal:
         ready_order(Order(ORDER, OrderStatus.CONFIRMED))
-    assert illegal.value.legal == (OrderStatus.PREPARING,)
+    assert illegal.value.legal == (OrderStatus.PREPARING, OrderStatus.CANCELLING)
 
 
 def test_an_older_version_of_a_product_never_replaces_a_newer_one() -> None:
