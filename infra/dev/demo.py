@@ -22,7 +22,7 @@ from infra.dev.demo_client import Unexpected, clients
 from infra.dev.demo_proof import accounts
 from infra.dev.demo_report import PASSED, Score
 from infra.dev.demo_stage import Stage
-from infra.dev.demo_stories import STORIES, SWEEP_SOON, Story
+from infra.dev.demo_stories import STORIES, BRISK, Story
 from infra.dev.processes import NotReady
 from infra.dev.up import Platform, platform
 from infra.settings import Settings
@@ -40,7 +40,7 @@ def demo(settings: Settings, *, as_json: bool, orders: int) -> bool:
         signal.signal(number, signal.default_int_handler)
     console = Console(quiet=as_json, highlight=False)
     # The clients' tokens are signed with the development key, whatever key set the environment names.
-    overrides = {**SWEEP_SOON, "OAAS_JWKS": str(ensure_development_key(settings.home.resolve()))}
+    overrides = {**BRISK, "OAAS_JWKS": str(ensure_development_key(settings.home.resolve()))}
     score = Score()
     with platform(settings.home, overrides, say=lambda line: console.print(f"[dim]{escape(line)}[/]")) as running:
         asyncio.run(_play(running, settings, orders, score, console))

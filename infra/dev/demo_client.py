@@ -62,6 +62,17 @@ class Usage:
     orders_settled: int
     pence_held: int
     pence_settled: int
+    pence_in_ledger: int
+    """What the ledger says they were charged, less what it says was refunded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What has come of an order's card payment. Money in pence."""
+
+    state: str
+    held_pence: int
+    taken_pence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,8 @@ class Administrator:
     async def usage(self, tenant_id: UUID) -> Usage:
         """Its quota of this month."""
         found = (await self._ask("GET", f"/v1/tenants/{tenant_id}"))["usage"]
-        return Usage(found["orders_held"], found["orders_settled"], found["pence_held"], found["pence_settled"])
+        in_ledger = found["pence_charged"] - found["pence_refunded"]
+        return Usage(found["orders_held"], found["orders_settled"], found["pence_held"], found["pence_settled"], in_ledger)
 
 
 class Retailer:
@@ -119,11 +131,25 @@ class Retailer:
         await self._ask("PUT", f"/v1/shops/{self._shop}/stock/{sku}", {"available": available})
         self.received[sku] += units
 
-    async def order(self, lines: dict[str, int], *, wait_s: int = 0) -> Order:
-        """Place an order, SKU -> quantity; waits up to `wait_s` for its end, so that PENDING means the time was up."""
-        headers = {"Idempotency-Key": str(uuid4())} | ({"Prefer": f"wait={wait_s}"} if wait_s else {})
-        body = {"shop_id": self._shop, "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in lines.items()]}
+    async def order(self, lines: dict[str, int], *, card: str | None = None, wait_s: int = 0) -> Order:
+        """Place an order, SKU -> quantity; waits up to `wait_s` for its end, so that PENDING means the time was up.
+
+        `card`: the payment provider's token, if a card pays for it.
+        """
+        headers = {"Idempotency-Key": str(uuid4()), **_waiting(wait_s)}
+        body: dict[str, Any] = {"shop_id": self._shop, "lines": [{"sku": sku, "quantity": number} for sku, number in lines.items()]}
+        if card:
+            body["payment"] = {"token": card}
         return _order(await self._ask("POST", "/v1/orders", body, headers))
+
+    async def cancel(self, order_id: UUID, reason: str, *, wait_s: int = 0) -> Order:
+        """Cancel an order; waits up to `wait_s` until everything is given back."""
+        return _order(await self._ask("POST", f"/v1/orders/{order_id}/cancel", {"reason": reason}, _waiting(wait_s)))
+
+    async def payment(self, order_id: UUID) -> Payment:
+        """What has come of the order's card payment."""
+        found = await self._ask("GET", f"/v1/payments/{order_id}")
+        return Payment(found["state"], found["held_pence"], found["taken_pence"])
 
     async def find(self, order_id: UUID) -> Order:
         """The order as it is now."""
@@ -197,6 +223,10 @@ async def clients(api_url: str, settings: Settings) -> AsyncIterator[Clients]:
 def outcome_of(status: OrderStatus, rejection: Rejection | None) -> str:
     """In words, such as CONFIRMED or REJECTED OUT_OF_STOCK."""
     return f"{status} {rejection}" if rejection else status.value
+
+
+def _waiting(wait_s: int) -> dict[str, str]:
+    return {"Prefer": f"wait={wait_s}"} if wait_s else {}
 
 
 def _order(found: dict[str, Any]) -> Order:

@@ -1,4 +1,4 @@
-"""The proof that nothing was lost or made up: stock and quota, counted over HTTP and compared with the orders themselves."""
+"""The proof that nothing was lost or made up: stock, quota and ledger, counted over HTTP and compared with the orders themselves."""
 
 import asyncio
 from collections import Counter
@@ -9,6 +9,7 @@ from contracts.values import OrderStatus
 from infra.dev.demo_client import Order, Retailer, Stock, Unexpected, Usage
 from infra.dev.demo_stage import Stage, until
 
+_UNDECIDED = frozenset({OrderStatus.PENDING, OrderStatus.CANCELLING})
 _HOLDING = frozenset({OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY})
 
 
@@ -33,8 +34,8 @@ class Account:
 
     @property
     def is_conserved(self) -> bool:
-        """Every order has ended, and stock and quota are exactly what the orders say."""
-        ended = all(order.status is not OrderStatus.PENDING for order in self.orders)
+        """Every order has ended, and stock, quota and ledger are exactly what the orders say."""
+        ended = all(order.status not in _UNDECIDED for order in self.orders)
         return ended and self.usage == self.wanted_usage and all(shelf.counted == shelf.wanted for shelf in self.shelves)
 
 
@@ -69,7 +70,8 @@ async def _account(stage: Stage, retailer: Retailer) -> Account:
     for sku, received in retailer.received.items():
         wanted = Stock(received - held[sku] - consumed[sku], held[sku], consumed[sku], received)
         shelves.append(Shelf(sku, await retailer.stock(sku), wanted))
-    wanted_usage = Usage(len(holding), len(completed), _pence(holding), _pence(completed))
+    pence = _pence(holding), _pence(completed)
+    wanted_usage = Usage(len(holding), len(completed), *pence, sum(pence))
     return Account(retailer, orders, await stage.administrator.usage(retailer.tenant_id), wanted_usage, tuple(shelves))
 
 

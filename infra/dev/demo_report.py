@@ -91,13 +91,13 @@ def _units(shelf: Shelf) -> list[str]:
 
 
 def _quota(accounts: list[Account]) -> Table:
-    title = "Quota: what is held and settled is what the confirmed and the completed orders cost"
+    title = "Quota: what is held and settled is what the confirmed and the completed orders cost, and what the ledger has charged"
     table = Table("tenant", title=title, title_justify="left")
-    for column in ("orders held", "settled", "pence held", "settled", ""):
+    for column in ("orders held", "settled", "pence held", "settled", "in ledger", ""):
         table.add_column(column, justify="right")
     for account in accounts:
         usage, wanted = account.usage, account.wanted_usage
-        names = ("orders_held", "orders_settled", "pence_held", "pence_settled")
+        names = ("orders_held", "orders_settled", "pence_held", "pence_settled", "pence_in_ledger")
         cells = [_compared(getattr(usage, name), getattr(wanted, name)) for name in names]
         table.add_row(account.retailer.name, *cells, _mark(usage == wanted))
     return table

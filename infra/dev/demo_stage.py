@@ -115,8 +115,8 @@ async def until(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], w
 
 
 def settled(order: Order) -> bool:
-    """No longer PENDING."""
-    return order.status is not OrderStatus.PENDING
+    """Neither being placed nor being cancelled."""
+    return order.status not in (OrderStatus.PENDING, OrderStatus.CANCELLING)
 
 
 def expect(seen: T, wanted: T, what: str) -> None:

@@ -9,15 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from contracts.values import OrderStatus, Rejection
-from infra.dev.demo_client import Order, Retailer, Stock, Usage, outcome_of
+from infra.dev.demo_client import Order, Payment, Retailer, Stock, Usage, outcome_of
 from infra.dev.demo_stage import PATIENCE_S, Stage, expect, until
 
 Story = Callable[[Stage], Awaitable[None]]
 
 SHORT_DEADLINES: Final = {"OAAS_DEADLINE_FACTOR": "0.1", "OAAS_SETTLE_MAX_S": "1"}
 """Reserving stock has 30 s to be answered; with this, 3 s."""
-SWEEP_SOON: Final = {"OAAS_RESEND_AFTER_S": "1"}
-NOTHING: Final = Usage(0, 0, 0, 0)
+BRISK: Final = {"OAAS_RESEND_AFTER_S": "1", "OAAS_PAYMENT_TIMEOUT_S": "0.5"}
+"""Nobody wants to watch a sweeper or a silent payment provider being waited for."""
+NOTHING: Final = Usage(0, 0, 0, 0, 0)
+CHARGES_AND_FALLS_SILENT: Final = "tok_charge_then_timeout"
 _BREAD: Final = 250
 
 
@@ -30,7 +32,8 @@ async def order_confirmed(stage: Stage) -> None:
     for verb in ("prepare", "ready", "complete"):
         order = await retailer.move(order.id, verb)
         stage.say(f"{verb}: the order is {order.status}")
-    settled_usage = Usage(orders_held=0, orders_settled=1, pence_held=0, pence_settled=2 * _BREAD + 180)
+    pence = 2 * _BREAD + 180
+    settled_usage = Usage(orders_held=0, orders_settled=1, pence_held=0, pence_settled=pence, pence_in_ledger=pence)
     await _until_stock(retailer, "sourdough", Stock(available=8, held=0, consumed=2, received=10))
     await _until_usage(stage, retailer, settled_usage)
     stage.say("2 of 10 sourdough are consumed, £6.80 are settled")
@@ -67,6 +70,30 @@ async def tenant_suspended(stage: Stage) -> None:
     expect(await retailer.stock("sourdough"), Stock(available=10, held=0, consumed=0, received=10), "stock after a rejected order")
     expect(await stage.administrator.usage(retailer.tenant_id), NOTHING, "quota of a suspended tenant")
     stage.say("nothing is held")
+
+
+async def order_cancelled(stage: Stage) -> None:
+    """A confirmed order is cancelled by its client: a second saga gives everything back."""
+    retailer = await stage.retailer("Second Thoughts", {"sourdough": (_BREAD, 10)})
+    placed = await retailer.order({"sourdough": 4}, wait_s=int(PATIENCE_S))
+    _expect_outcome(placed, OrderStatus.CONFIRMED)
+    await retailer.cancel(placed.id, "ordered twice by mistake", wait_s=int(PATIENCE_S))
+    order = await stage.follow(retailer, placed.id)
+    _expect_outcome(order, OrderStatus.CANCELLED)
+    expect(await retailer.stock("sourdough"), Stock(available=10, held=0, consumed=0, received=10), "stock of a cancelled order")
+    expect(await stage.administrator.usage(retailer.tenant_id), NOTHING, "quota and ledger after a cancelled order")
+    stage.say("10 of 10 sourdough are on the shelf, and the ledger has a refund beside its charge")
+
+
+async def paid_by_card(stage: Stage) -> None:
+    """The payment provider takes the money and never answers: it is asked what happened, and charges once."""
+    retailer = await stage.retailer("Card Only", {"sourdough": (_BREAD, 10)})
+    placed = await retailer.order({"sourdough": 2}, card=CHARGES_AND_FALLS_SILENT)
+    stage.say("the card is at a provider that does what it is asked and then never answers")
+    order = await stage.follow(retailer, placed.id)
+    _expect_outcome(order, OrderStatus.CONFIRMED)
+    expect(await retailer.payment(order.id), Payment("CAPTURED", 0, 2 * _BREAD), "the payment")
+    stage.say("£5.00 are taken from the card, once")
 
 
 async def inventory_down(stage: Stage) -> None:
@@ -110,6 +137,8 @@ STORIES: Final[Mapping[str, Story]] = {
     "out of stock": out_of_stock,
     "over quota": over_quota,
     "tenant suspended": tenant_suspended,
+    "order cancelled": order_cancelled,
+    "paid by card": paid_by_card,
     "inventory down": inventory_down,
     "coordinator crash": coordinator_crash,
 }

@@ -8,14 +8,14 @@ import pytest
 
 from infra.dev.demo_client import clients
 from infra.dev.demo_stage import Stage
-from infra.dev.demo_stories import SWEEP_SOON
+from infra.dev.demo_stories import BRISK
 from infra.dev.up import Platform, platform
 from infra.settings import Settings
 from infra.token import ensure_development_key
 
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[1] / ".oaas" / "system"
-SETTINGS = {**SWEEP_SOON, "OAAS_DEADLINE_FACTOR": "10", "OAAS_JWKS": str(HOME / "keys" / "jwks.json")}
+SETTINGS = {**BRISK, "OAAS_DEADLINE_FACTOR": "10", "OAAS_JWKS": str(HOME / "keys" / "jwks.json")}
 """Long deadlines: on a busy machine a process takes its time to start, and that is no silence. Stories that want silence say so."""
 STORY_MAX_S = 300
 """Bound of one story, seconds; the first one starts the platform, on a new machine with empty servers."""

@@ -13,7 +13,7 @@ from infra.dev.demo_proof import Account, Shelf
 from infra.dev.demo_report import Score
 
 STOCK = Stock(available=8, held=2, consumed=0, received=10)
-USAGE = Usage(orders_held=1, orders_settled=0, pence_held=500, pence_settled=0)
+USAGE = Usage(orders_held=1, orders_settled=0, pence_held=500, pence_settled=0, pence_in_ledger=500)
 
 
 async def _ask(*_words: object) -> dict[str, object]:
