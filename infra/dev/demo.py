@@ -22,7 +22,7 @@ from infra.dev.demo_client import Unexpected, clients
 from infra.dev.demo_proof import accounts
 from infra.dev.demo_report import PASSED, Score
 from infra.dev.demo_stage import Stage
-from infra.dev.demo_stories import STORIES, BRISK, Story
+from infra.dev.demo_stories import BRISK, STORIES, Story
 from infra.dev.processes import NotReady
 from infra.dev.up import Platform, platform
 from infra.settings import Settings
