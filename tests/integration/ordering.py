@@ -9,11 +9,13 @@ from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+from pydantic_core import from_json
 
 from contracts.inventory import ProductListed, ShopOpened
-from contracts.messages import Message, Reply
+from contracts.messages import Command, Envelope, Message, Reply
 from contracts.orders import ApproveOrder, RejectOrder
 from contracts.values import OrderId, Rejection, ShopId, TenantId, VatRate
+from infra.batch import Batches
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.orders.consumers import HANDLES
@@ -44,13 +46,55 @@ class Client:
         async with self.transaction(self.tenant_id) as scope:
             return await decide(scope, handles, [envelope(self.tenant_id, message) for message in messages])
 
-    async def learn(self, sku: str = "CAKE", price_pence: int = 120, version: int = 1, vat_rate: VatRate = VatRate.STANDARD) -> None:
+    async def commit(self, *asked: Envelope) -> list[tuple[UUID, str]]:
+        """Let orders' consumer handle one group of commands; what it answers, as (command id, name of the reply)."""
+        before = len(self.api.published)
+        await Batches(self.transaction, HANDLES).commit(asked)
+        return self.answered(before)
+
+    def answered(self, since: int = 0) -> list[tuple[UUID, str]]:
+        """The replies that were published, first to last, as (command id, name of the reply)."""
+        told = [from_json(one.body) for one in self.api.published[since:]]
+        return [(UUID(one["commandid"]), one["type"].split(".")[1]) for one in told if "commandid" in one]
+
+    def asking(self, command: Command[Any]) -> Envelope:
+        """The command as a saga asks it: an order's id is its subject."""
+        asked = envelope(self.tenant_id, command)
+        return asked.model_copy(update={"subject": str(command.model_dump()["order_id"])})
+
+    async def learn(
+        self,
+        sku: str = "CAKE",
+        price_pence: int = 120,
+        version: int = 1,
+        vat_rate: VatRate = VatRate.STANDARD,
+        *,
+        accepts_by_hand: bool = False,
+    ) -> None:
         """Shop and product arrive from inventory."""
-        await self.hear(ShopOpened(shop_id=self.shop_id, name="Corner shop"))
+        await self.hear(ShopOpened(shop_id=self.shop_id, name="Corner shop", accepts_by_hand=accepts_by_hand))
         await self.hear(ProductListed(sku=sku, version=version, name=sku.title(), price_pence=price_pence, vat_rate=vat_rate))
 
     async def approve(self, order_id: str) -> None:
         await self.hear(ApproveOrder(order_id=OrderId(UUID(order_id))))
+
+    async def placed(self, *lines: tuple[str, int]) -> OrderId:
+        """The id of a new order, which is PENDING."""
+        answer = await self.place(*lines)
+        assert answer.status_code == 202, answer.text
+        return OrderId(UUID(answer.json()["id"]))
+
+    async def confirmed(self) -> OrderId:
+        """The id of a new order, which is CONFIRMED."""
+        order_id = await self.placed()
+        await self.approve(str(order_id))
+        return order_id
+
+    async def cancel(self, order_id: OrderId, reason: str = "changed my mind", **headers: str) -> httpx.Response:
+        return await self.post(f"/v1/orders/{order_id}/cancel", {"reason": reason}, **headers)
+
+    async def status(self, order_id: OrderId) -> str:
+        return str((await self.get(f"/v1/orders/{order_id}")).json()["status"])
 
     async def reject(self, order_id: str, why: Rejection) -> None:
         await self.hear(RejectOrder(order_id=OrderId(UUID(order_id)), rejection=why))
