@@ -1,7 +1,8 @@
 """What a run came to, read from the tables of every service: how each order ended, and whatever is wrong with that.
 
 CONFIRMED with stock and quota held exactly once, or REJECTED with nothing held, or its saga waits for people; no unit and no place
-in the quota is lost or made up, and no outbox keeps anything that was not published.
+in the quota is lost or made up, the ledger balances and costs nobody anything but what was delivered, and no outbox keeps anything
+that was not published.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any, Final
 from contracts.values import OrderStatus, TenantId
 from infra.transaction import Transactions
 from sagas.engine.instance import State
+from tests.conformance.books import net_pence, unbalanced
 from tests.integration.troubled import Shopkeeper, World
 
 Rows = list[dict[str, Any]]
@@ -20,11 +22,13 @@ _TABLES: Final = {
     "sagas": ("saga", "outbox"),
     "orders": ("customer_order", "order_line", "outbox"),
     "inventory": ("stock", "stock_hold", "stock_hold_line", "outbox"),
-    "tenants": ("quota", "quota_hold", "outbox"),
+    "tenants": ("quota", "quota_hold", "financial_transactions", "outbox"),
 }
 # What an order holds in stock and quota, by the status of the order.
 _KEPT: Final = {OrderStatus.CONFIRMED: ("HELD", "HELD"), OrderStatus.COMPLETED: ("CONSUMED", "SETTLED")}
 _NOTHING: Final = {None, "NEW", "WITHDRAWN"}
+_CHARGED: Final = {OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY, OrderStatus.COMPLETED}
+_FREE: Final = {OrderStatus.REJECTED, OrderStatus.CANCELLED}
 _WAITS_FOR_PEOPLE: Final = {State.PARKED, State.NEEDS_ATTENTION}
 
 
@@ -58,7 +62,7 @@ async def verdict(world: World) -> Verdict:
             ended, wrong = _order(books, order)
             found.ends[ended] += 1
             found.wrong += [f"{ended}: {one}" for one in wrong]
-        found.wrong += [*_stock(books, tenant), *_quota(books)]
+        found.wrong += [*_stock(books, tenant), *_ledger(books)]
         found.wrong += [f"{len(rows)} rows are left in {table}" for table, rows in books.items() if table.endswith("outbox") and rows]
     return found
 
@@ -105,15 +109,14 @@ def _stock(books: dict[str, Rows], tenant: Shopkeeper) -> Iterator[str]:
             yield f"{sku}: available, held, consumed, received are {stored}, its holds say {counted}"
 
 
-def _quota(books: dict[str, Rows]) -> Iterator[str]:
-    """The month's counters are the sum of its holds."""
-    months = {row["month"]: row for row in books["tenants.quota"]}
-    for state, kind in (("HELD", "held"), ("SETTLED", "settled")):
-        holds = [row for row in books["tenants.quota_hold"] if row["state"] == state]
-        summed = len(holds), sum(hold["pence"] for hold in holds)
-        stored = tuple(sum(month[f"{unit}_{kind}"] for month in months.values()) for unit in ("orders", "pence"))
-        if stored != summed:
-            yield f"quota: {stored} orders and pence are {kind}, its holds say {summed}"
+def _ledger(books: dict[str, Rows]) -> Iterator[str]:
+    """Running totals, holds and entries agree, and each order costs what it came to: its total, or nothing. Unended ones may be between."""
+    entries = books["tenants.financial_transactions"]
+    yield from unbalanced(books["tenants.quota"], books["tenants.quota_hold"], entries)
+    for order in books["orders.customer_order"]:
+        status, cost, total = OrderStatus(order["status"]), net_pence(entries, order["order_id"]), order["total_pence"]
+        if (status in _CHARGED and cost != total) or (status in _FREE and cost != 0):
+            yield f"an order of {total} pence is {status} and costs {cost} by the ledger"
 
 
 _HOLDS: Final = ("inventory.stock_hold", "tenants.quota_hold")
