@@ -1,132 +1,226 @@
-"""Thousands of random runs: confirmed with everything held, or abandoned with nothing held, or visibly waiting for somebody.
+"""10 000 random runs: confirmed with everything held, or abandoned with nothing held, or visibly waiting for somebody.
 
-A failure names its seed; `World(saga, order, seed).run()` plays it again.
+In each of them the history tells what the row says. A failure prints the line that plays it again.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
-from random import Random
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
-from contracts.messages import Command, Event, Message, Refusal, Reply, StepFaulted
-from sagas.engine.definition import OnFault, Saga, Step, parallel
-from sagas.engine.instance import State
+from contracts.messages import Reply
+from contracts.orders import OrderCancelRequested, OrderPlaced
+from contracts.values import OrderId, OrderLine, Rejection, ShopId, VatAmount, VatRate
+from sagas.cancel_order import CANCEL_ORDER
+from sagas.engine import moving, rebuilding, verbs
+from sagas.engine.history import Kind
+from sagas.engine.instance import Asking, Instance, Status
+from sagas.engine.machine import Ask
 from sagas.engine.rebuilding import HistoryWithoutStart, rebuilt
 from sagas.engine.verify import verify
 from sagas.place_order import PLACE_ORDER
-from tests.participants import World
-from tests.play import SAGA_ID, TENANT_ID
-from tests.unit.test_place_order import ORDER
+from tests.kit import CALM, HONEST, NOON, Fault, PromiseBroken, Weather, storm
+from tests.kit.dialogue import SAGA_ID, TENANT_ID
+from tests.kit.participants import Participant, Row, number_of
+from tests.kit.shapes import Begun, shape
+from tests.kit.world import World
 
-RUNS: Final = 3_000
-SHAPES: Final = 200
-RUNS_PER_SHAPE: Final = 10
-
-
-class Begun(Event):
-    pass
-
-
-class Held(Reply):
-    pass
-
-
-class Full(Refusal):
-    pass
-
-
-class Released(Reply):
-    pass
-
-
-class Hold(Command[Held | Full]):
-    step: str
+RUNS: Final = 10_000
+ORDER_RUNS: Final = {"on account": 800, "by card, accepted by hand": 1_700}
+CANCEL_RUNS: Final = 500
+SHAPES: Final = 350
+RUNS_PER_SHAPE: Final = 20
+PARTS: Final = 5
+FEW: Final = 10
+ENDS: Final = {"COMPLETED", "ABANDONED", "NEEDS_ATTENTION", "PAUSED", "PARKED"}
+ON_ACCOUNT: Final = OrderPlaced(
+    order_id=OrderId(UUID(int=3)), shop_id=ShopId(UUID(int=4)), lines=(OrderLine(sku="APPLE", quantity=2),), total=250, placed_at=NOON
+)
+ORDERS: Final = {
+    "on account": ON_ACCOUNT,
+    "by card, accepted by hand": ON_ACCOUNT.model_copy(
+        update={"payment": "tok_1", "accept_by_hand": True, "vat": (VatAmount(rate=VatRate.STANDARD, total=250, vat=42),)}
+    ),
+}
+CANCEL: Final = OrderCancelRequested(order_id=ON_ACCOUNT.order_id, reason="changed my mind", paid=True)
+EVERYTHING: Final = frozenset(Fault)
 
 
-class Release(Command[Released]):
-    step: str
+def begun(number: int) -> Begun:
+    return Begun(wishes=number * 2_654_435_761 % 2**20)
 
 
-class GiveUp(Command[Released]):
-    pass
+def test_the_runs_are_ten_thousand() -> None:
+    assert sum(ORDER_RUNS.values()) + CANCEL_RUNS + SHAPES * RUNS_PER_SHAPE == RUNS
 
 
-class Why(StrEnum):
-    FULL = "FULL"
-    NO_ANSWER = "NO_ANSWER"
-    FAULT = "FAULT"
+@pytest.mark.parametrize("kind", ORDERS)
+def test_place_order_keeps_its_promise_whatever_happens(kind: str) -> None:
+    weather = storm(PLACE_ORDER, ORDERS[kind], runs=ORDER_RUNS[kind])
+    # The runs go everywhere, or they would prove little.
+    assert set(weather.states) == ENDS, weather.states
+    unreached = {Rejection.PAYMENT_REFUSED, Rejection.NOT_ACCEPTED} if kind == "on account" else set()
+    assert {why for _, why in weather.ends} == {None, *Rejection} - unreached, weather.ends
+    assert set(Kind) - set(weather.kinds) <= {Kind.CONTRADICTED, Kind.TRY_LATER, Kind.OVERDUE}, weather.kinds
 
 
-NAMES: Final[dict[str, type[Message]]] = {message.__name__: message for message in (Held, Full, Released, StepFaulted)}
+def test_cancel_order_only_goes_forward_and_keeps_its_promise() -> None:
+    weather = storm(CANCEL_ORDER, CANCEL, runs=CANCEL_RUNS)
+    assert set(weather.states) == ENDS - {"ABANDONED"}, weather.states
 
 
-def _step(name: str, random: Random, *, is_pivot: bool = False) -> Step[Begun, Why]:
-    return Step(
-        name=name,
-        ask=lambda order, so_far: Hold(step=name),
-        undo=None if is_pivot else lambda order, so_far: Release(step=name),
-        refusals={Full: Why.FULL},
-        within=timedelta(seconds=random.randint(1, 60)),
-        on_fault=OnFault.PARK if is_pivot else random.choice(list(OnFault)),
-    )
+@pytest.mark.parametrize("part", range(PARTS))
+def test_sagas_of_every_shape_keep_the_promise(part: int) -> None:
+    """Every second one among participants that contradict themselves as well."""
+    states, kinds = Counter[Any](), Counter[Any]()
+    for number in range(part, SHAPES, PARTS):
+        saga = shape(number)
+        verify(saga)
+        faults = EVERYTHING if number // PARTS % 2 else HONEST
+        weather = storm(saga, begun(number), runs=RUNS_PER_SHAPE, seed=number * RUNS_PER_SHAPE, faults=faults)
+        states += weather.states
+        kinds += weather.kinds
+    assert set(states) == ENDS, states
+    # Many runs see each kind of fact, or they would prove little of it.
+    assert min(kinds[kind] for kind in Kind) > FEW, kinds
 
 
-def shape(seed: int) -> Saga[Begun, Why]:
-    """A saga of 1 to 3 groups of 1 to 3 steps."""
-    random = Random(seed)
-    groups = [[_step(f"step-{row}-{column}", random) for column in range(random.randint(1, 3))] for row in range(random.randint(1, 3))]
-    return Saga(
-        name=f"shape-{seed}",
-        version=1,
-        started_by=Begun,
-        steps=tuple(group[0] if len(group) == 1 else parallel(*group) for group in groups),
-        pivot=_step("pivot", random, is_pivot=True),
-        abandon=lambda order, why: GiveUp(),
-        no_answer=Why.NO_ANSWER,
-        fault=Why.FAULT,
-    )
+def test_a_later_step_is_told_what_the_earlier_one_answered() -> None:
+    handed_on = 0
+    for number in range(40):
+        saga = shape(number)
+        steps = list(saga.steps_by_name)
+        for ask in World(saga, begun(number), number, faults=CALM).run().asked:
+            seen = getattr(ask.command, "seen", None)
+            assert seen is None or seen in map(number_of, steps[: steps.index(ask.step)])
+            handed_on += seen is not None
+    assert handed_on > 40
 
 
 def test_a_history_must_begin_at_the_start() -> None:
-    world = World(PLACE_ORDER, ORDER, 1).run()
+    world = World(CANCEL_ORDER, CANCEL, 1).run()
     with pytest.raises(HistoryWithoutStart):
-        rebuilt(PLACE_ORDER, SAGA_ID, TENANT_ID, ORDER, world.history[1:])
+        rebuilt(CANCEL_ORDER, SAGA_ID, TENANT_ID, CANCEL, world.history[1:])
 
 
-def _violations(**mutant: Any) -> list[str]:
-    worlds = (World(PLACE_ORDER, ORDER, seed, **mutant).run() for seed in range(RUNS))
-    return [violation for world in worlds if (violation := world.violation())]
+# What must break the promise
 
 
-def test_place_order_keeps_its_promise_whatever_the_network_does() -> None:
-    ends = Counter[tuple[State, Any]]()
-    for seed in range(RUNS):
-        world = World(PLACE_ORDER, ORDER, seed).run()
-        assert world.violation() is None
-        ends[world.instance.state, world.instance.why] += 1
-    # The runs go everywhere, or they would prove little.
-    assert {state for state, _ in ends} == {State.COMPLETED, State.ABANDONED, State.NEEDS_ATTENTION}, ends
-    assert {why for _, why in ends} == {None, *type(PLACE_ORDER.fault)}, ends
+class Forgetful(Participant):
+    """Its inbox remembers no answer."""
+
+    def handle(self, ask: Ask, refusal: Any) -> Reply:
+        self.answers.clear()
+        return super().handle(ask, refusal)
 
 
-def test_sagas_of_every_shape_keep_the_promise_and_their_history_tells_all() -> None:
-    for number in range(SHAPES):
-        saga = shape(number)
-        verify(saga)
-        for run in range(RUNS_PER_SHAPE):
-            world = World(saga, Begun(), number * RUNS_PER_SHAPE + run, names=NAMES).run()
-            assert world.violation() is None, saga.name
-            assert rebuilt(saga, SAGA_ID, TENANT_ID, Begun(), world.history) == world.instance, world.seed
+class WithoutTombstones(Participant):
+    """Its undo leaves nothing behind, so a late ask holds for ever."""
+
+    def withdraw(self, ask: Ask) -> Reply:
+        answer = super().withdraw(ask)
+        self.row = Row.NOTHING
+        return answer
 
 
-@pytest.mark.parametrize("taken_away", ["remembers", "keeps_tombstones"])
-def test_without_the_remembered_answer_or_the_tombstone_the_promise_breaks(taken_away: str) -> None:
-    assert _violations(**{taken_away: False})
+@pytest.mark.parametrize("participants", [Forgetful, WithoutTombstones])
+def test_without_the_remembered_answer_or_the_tombstone_the_promise_breaks(participants: type[Participant]) -> None:
+    with pytest.raises(PromiseBroken, match="still held"):
+        storm(PLACE_ORDER, ORDERS["by card, accepted by hand"], participants=participants)
 
 
-def test_a_seed_replays_the_same_run() -> None:
-    first, again = (World(PLACE_ORDER, ORDER, 17).run() for _ in range(2))
-    assert first.instance == again.instance
+def _gives_up_at_once(move: Any, asking: Asking) -> None:
+    move.note(Kind.SILENT, move.change(asking, status=Status.SILENT, deadline=None))
+
+
+FAULTED_UNHEARD: Final = frozenset((Fault.FAULT, Fault.DROP))
+ENGINE_MUTANTS: Final[Mapping[str, tuple[Any, str, Any, frozenset[Fault]]]] = {
+    "what never answered is not undone": (
+        Asking,
+        "may_have_taken_effect",
+        property(lambda asking: asking.status is Status.ANSWERED),
+        HONEST,
+    ),
+    "an operator cancels past the point of no return": (verbs, "is_past_return", lambda saga, instance: False, HONEST),
+    "parking ends in undoing even past the point of no return": (moving, "is_past_return", lambda saga, instance: False, FAULTED_UNHEARD),
+    "what must be answered is asked once": (moving.Move, "_insist", _gives_up_at_once, HONEST),
+    "a contradiction stops nothing": (Instance, "is_held", property(lambda instance: instance.paused_at is not None), EVERYTHING),
+    "a contradiction is not noticed": (moving.Move, "take_contradiction", lambda move, asking, reply: None, EVERYTHING),
+    "the history passes over time": (rebuilding, "_TIME_PASSED", (), HONEST),
+}
+
+
+@pytest.mark.parametrize("mutant", ENGINE_MUTANTS)
+def test_an_engine_with_a_bug_breaks_the_promise(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, wrong, faults = ENGINE_MUTANTS[mutant]
+    monkeypatch.setattr(owner, name, wrong)
+    with pytest.raises(AssertionError):
+        storm(PLACE_ORDER, ORDERS["by card, accepted by hand"], runs=1_000, faults=faults)
+
+
+# What the kit promises itself
+
+
+def test_without_trouble_every_run_completes() -> None:
+    weather = storm(PLACE_ORDER, ON_ACCOUNT, runs=20, faults=())
+    assert set(weather.states) == {"COMPLETED"}
+    assert set(weather.kinds) == {Kind.STARTED, Kind.ASKED, Kind.ANSWERED, Kind.COMPLETED}
+
+
+ALONE: Final = {
+    Fault.DROP: Kind.SILENT,
+    Fault.DELAY: Kind.SILENT,
+    Fault.SILENCE: Kind.SILENT,
+    Fault.REFUSE: Kind.REFUSED,
+    Fault.FAULT: Kind.PARKED,
+    Fault.OPERATORS: Kind.CANCELLED,
+    Fault.CONTRADICT: Kind.CONTRADICTED,
+}
+
+
+def _alone(fault: Fault) -> Weather:
+    return storm(PLACE_ORDER, ON_ACCOUNT, runs=150, faults={fault})
+
+
+@pytest.mark.parametrize("fault", ALONE)
+def test_each_trouble_is_a_switch_of_its_own(fault: Fault) -> None:
+    kinds = _alone(fault).kinds
+    assert kinds[ALONE[fault]] > 0
+    others = {Kind.REFUSED: Fault.REFUSE, Kind.FAULTED: Fault.FAULT, Kind.CONTRADICTED: Fault.CONTRADICT, Kind.RETRIED: Fault.OPERATORS}
+    assert {others[kind] for kind in kinds if kind in others} <= {fault}
+
+
+@pytest.mark.parametrize("fault", [Fault.DUPLICATE, Fault.REORDER, Fault.CRASH, Fault.REPLAY])
+def test_what_a_saga_must_not_even_notice_leaves_no_trace(fault: Fault) -> None:
+    assert set(_alone(fault).states) == {"COMPLETED"}
+
+
+def test_a_broken_promise_is_told_and_its_line_plays_exactly_that_run_again() -> None:
+    order, faults = ON_ACCOUNT, {Fault.DROP, Fault.SILENCE, Fault.DELAY}
+    with pytest.raises(PromiseBroken) as broken:
+        storm(PLACE_ORDER, order, faults=faults, participants=WithoutTombstones)
+    assert broken.value.replay.startswith("storm(PLACE_ORDER, ")
+    assert "Started." in str(broken.value)
+    assert "Abandoned, because of NO_ANSWER" in str(broken.value)
+    with pytest.raises(PromiseBroken) as again:
+        eval(broken.value.replay, {**globals(), **locals()})
+    assert again.value.problems == broken.value.problems
+    assert again.value.world.history == broken.value.world.history
+
+
+def test_a_saga_that_raises_is_told_with_its_seed() -> None:
+    class Broken(Participant):
+        def success(self, command: Any) -> Reply:
+            raise ZeroDivisionError(command)
+
+    with pytest.raises(ZeroDivisionError) as error:
+        storm(PLACE_ORDER, ON_ACCOUNT, seed=5, runs=1, participants=Broken)
+    assert "Play it again: storm(PLACE_ORDER, ON_ACCOUNT, runs=1, seed=5, participants=Broken)" in error.value.__notes__[0]
+
+
+def test_time_in_a_run_costs_nothing() -> None:
+    worlds = [World(PLACE_ORDER, ON_ACCOUNT, seed).run() for seed in range(200)]
+    assert max(world.now for world in worlds) - NOON > timedelta(hours=24)
