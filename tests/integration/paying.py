@@ -161,7 +161,7 @@ class Till:
         """How often the acquirer has authorised, captured, voided and refunded; nothing if it has never heard of it."""
         books = await self.books(order_id)
         assert len(books) <= 1, f"authorised under two keys: {books}"
-        return tuple(books[0][kind] for kind in ("authorised", "captured", "voided", "refunded")) if books else (0, 0, 0, 0)  # type: ignore[return-value]
+        return tuple(books[0][kind] for kind in ("authorised", "captured", "voided", "refunded")) if books else (0, 0, 0, 0)
 
     async def money(self, order_id: OrderId) -> tuple[int, int]:
         """Pence that the acquirer holds and has taken."""
