@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 import uvicorn
+from fastapi import APIRouter
 from faststream.rabbit import RabbitBroker
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
@@ -35,7 +36,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
         runtimes = {one.name: await stack.enter_async_context(open_runtime(one.name, publisher, settings)) for one in services}
         app = create_app(
             "oaas",
-            {one.name: one.router(runtimes[one.name].transaction, settings) for one in services},
+            {name: router for one in services for name, router in _routers(one, runtimes[one.name], settings)},
             verifier=Verifier(settings.jwks, issuer=settings.issuer, audience=settings.audience),
             checks=[_broker(publisher), *(check for name, runtime in runtimes.items() for check in _database(name, runtime, settings))],
             body_bytes_max=settings.body_bytes_max,
@@ -69,6 +70,13 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _routers(service: Service, runtime: Runtime, settings: Settings) -> Iterator[tuple[str, APIRouter]]:
+    yield service.name, service.router(runtime.transaction, settings)
+    operators = service.operators_router(runtime.transaction, runtime.sweeper_pool, settings)
+    if operators is not None:
+        yield f"{service.name} operators", operators
 
 
 def _broker(publisher: RabbitBroker) -> Check:

@@ -37,10 +37,19 @@ class Service:
     api: str
     """Module with `router(transaction, settings)`; imported only by the process that serves it, since workers start quicker without."""
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
+    operators: str | None = None
+    """Module with `router(transaction, sweeper_pool, settings)`: routes for people who belong to no tenant."""
 
     def router(self, transaction: Transactions, settings: Settings) -> "APIRouter":
         """The service's HTTP routes around these transactions."""
         router: APIRouter = import_module(self.api).router(transaction, settings)
+        return router
+
+    def operators_router(self, transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> "APIRouter | None":
+        """The service's routes for operators, if it has any; what they find across tenants they find as the sweeper."""
+        if self.operators is None:
+            return None
+        router: APIRouter = import_module(self.operators).router(transaction, sweeper_pool, settings)
         return router
 
 

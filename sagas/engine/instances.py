@@ -89,17 +89,19 @@ async def lock(
 ) -> dict[SagaId, Held]:
     """The tenant's sagas with these ids, locked; with `skip_locked`, without those that somebody else is moving."""
     rows = await connection.fetch(_SELECT + (" SKIP LOCKED" if skip_locked else ""), tenant_id, ids)
-    found = {}
-    for row in rows:
-        saga = sagas.get((row["name"], row["version"]))
-        if saga is None:
-            raise UnknownDefinition(row["name"], row["version"])
-        started_by = json.loads(row["started_by"])
-        order = read_data(started_by["type"], started_by["data"])
-        assert isinstance(order, Event)
-        instance = from_json(saga, SagaId(row["id"]), tenant_id, order, json.loads(row["instance"]))
-        found[instance.id] = Held(saga, instance, row["subject"], events=row["events"])
-    return found
+    return {SagaId(row["id"]): held_from(row, tenant_id, sagas) for row in rows}
+
+
+def held_from(row: asyncpg.Record, tenant_id: TenantId, sagas: Mapping[tuple[str, int], Saga[Any, Any]]) -> Held:
+    """What a row of `saga` tells (of _SELECT's columns); raises UnknownDefinition, and ValueError or LookupError for a damaged one."""
+    saga = sagas.get((row["name"], row["version"]))
+    if saga is None:
+        raise UnknownDefinition(row["name"], row["version"])
+    started_by = json.loads(row["started_by"])
+    order = read_data(started_by["type"], started_by["data"])
+    assert isinstance(order, Event)
+    instance = from_json(saga, SagaId(row["id"]), tenant_id, order, json.loads(row["instance"]))
+    return Held(saga, instance, row["subject"], events=row["events"])
 
 
 async def write(connection: asyncpg.Connection, tenant_id: TenantId, held: Sequence[Held], now: datetime) -> None:

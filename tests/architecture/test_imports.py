@@ -34,6 +34,7 @@ MUTANTS: Final = (
     Mutant("engine-knows-no-domain", "sagas/engine/verify.py", "import contracts.orders"),
     Mutant("across-tenants", "services/orders/repository.py", "import infra.unscoped"),
     Mutant("across-tenants", "infra/consumer.py", "import infra.unscoped"),
+    Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
     Mutant("use-cases-are-pure", "services/orders/use_cases.py", "import infra.transaction"),

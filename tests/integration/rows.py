@@ -45,6 +45,8 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "payments.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
         "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT, "progressed_at": AT},
         "sagas.saga_event": {"saga_id": id_of("saga"), **event},
+        "sagas.operator_audit": {"id": id_of("audit"), "saga_id": id_of("saga"), "at": AT, "actor": "x", "verb": "retry"}
+        | {"reason": "x", "outcome": "DONE", "detail": ""},
         "tenants.tenant": {"name": "x", "status": "ACTIVE", "orders_per_month": 1, "spending_limit_pence": 1, **dated},
         "tenants.quota": {"month": month, **month_used},
         "tenants.quota_hold": {**order, "step": "x", "state": "HELD", "month": month, "pence": 1, **dated},

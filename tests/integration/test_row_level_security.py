@@ -24,6 +24,13 @@ from tests.integration.rows import Row, insert, rows_of
 A, B = TenantId(uuid4()), TenantId(uuid4())
 SERVICES: Final = tuple(MODULES)
 TABLES: Final = tuple(sorted(rows_of(A)))
+_TIMES: Final = ("started_at", "changed_at", "progressed_at", "stuck_at", "wake_at")
+STANDING: Final = {
+    "payments.payment": ("tenant_id", "order_id", "due_at"),
+    "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
+    "sagas.saga_event": ("tenant_id", "saga_id", "message_id", "trace_id"),
+}
+"""What the sweepers' roles read beside outboxes: what is due, and where sagas stand, so that operators find them. Never content."""
 NO_SCOPE: Final = "no tenant scope is set"
 WAIT_S: Final = 10.0
 Apps = dict[str, Transactions]
@@ -175,7 +182,7 @@ async def test_who_works_across_tenants_reads_keys_and_times_only(administrator:
     expected = {f"{service}.outbox.{column}" for column in ("tenant_id", "id")}
     if role == "sweeper":
         expected |= {f"{service}.outbox.{column}" for column in ("created_at", "due_at")}
-        expected |= {f"sagas.saga.{column}" for column in ("tenant_id", "id", "wake_at")} if service == "sagas" else set()
+        expected |= {f"{table}.{name}" for table, names in STANDING.items() if table.startswith(f"{service}.") for name in names}
     assert readable == expected
 
 

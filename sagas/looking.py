@@ -1,0 +1,69 @@
+"""Reads sagas as a whole inside their tenant, for people: the row, what it waits for, its history and what operators tried."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+
+from contracts.values import SagaId, TenantId
+from infra.transaction import Scope, Transactions
+from sagas.engine.definition import Saga
+from sagas.engine.instances import Held, UnknownDefinition, held_from
+from sagas.search import FoundSaga
+
+Definitions = Mapping[tuple[str, int], Saga[Any, Any]]
+
+_SAGAS: Final = """
+    SELECT tenant_id, id, name, version, subject, state, revision, step, fingerprint, started_at, changed_at, progressed_at, stuck_at,
+        wake_at, started_by, instance, events
+    FROM sagas.saga WHERE tenant_id = $1 AND (id = ANY($2::uuid[]) OR subject = ANY($3::text[])) ORDER BY started_at, id"""
+_EVENTS: Final = """
+    SELECT saga_id, number, kind, step, phase, attempt, detail, reply, trace_id, at, actor, reason, message_id
+    FROM sagas.saga_event WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) ORDER BY saga_id, number"""
+_ATTEMPTS: Final = """
+    SELECT saga_id, at, actor, verb, outcome, reason, detail
+    FROM sagas.operator_audit WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) ORDER BY at, id"""
+_SUBJECTS: Final = "SELECT DISTINCT subject FROM sagas.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY subject"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One saga. `held` is None if this release cannot read it, `unreadable` says why."""
+
+    found: FoundSaga
+    wake_at: datetime | None
+    held: Held | None
+    unreadable: str | None
+    events: list[asyncpg.Record] = field(default_factory=list)
+    attempts: list[asyncpg.Record] = field(default_factory=list)
+
+
+async def look(
+    transaction: Transactions, definitions: Definitions, tenant_id: TenantId, ids: Sequence[SagaId] = (), subjects: Sequence[str] = ()
+) -> list[Looked]:
+    """The tenant's sagas with these ids, and those about these subjects; the oldest first."""
+    async with transaction(tenant_id) as scope:
+        rows = await scope.connection.fetch(_SAGAS, tenant_id, list(ids), list(subjects))
+        looked = {row["id"]: _looked(row, definitions) for row in rows}
+        for event in await scope.connection.fetch(_EVENTS, tenant_id, list(looked)):
+            looked[event["saga_id"]].events.append(event)
+        for attempt in await scope.connection.fetch(_ATTEMPTS, tenant_id, list(looked)):
+            looked[attempt["saga_id"]].attempts.append(attempt)
+        return list(looked.values())
+
+
+async def subjects_of(scope: Scope, ids: Sequence[SagaId]) -> list[str]:
+    """What the tenant's sagas with these ids are about."""
+    return [row["subject"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, list(ids))]
+
+
+def _looked(row: asyncpg.Record, definitions: Definitions) -> Looked:
+    found = FoundSaga(**{name: row[name] for name in FoundSaga.__dataclass_fields__ if name != "rank"})
+    try:
+        held = held_from(row, found.tenant_id, definitions)
+    except (UnknownDefinition, ValueError, LookupError) as error:
+        # People must be able to look at what no release of today can move.
+        return Looked(found, row["wake_at"], None, f"this release cannot read it: {error}")
+    return Looked(found, row["wake_at"], held, None)
