@@ -84,6 +84,18 @@ class Till:
         self.supervisor.add(name, [sys.executable, "-m", "infra.cli", "worker", "payments"], {**self.environment, **overrides})
         self.supervisor.wait_until_ready(name, READY_S)
 
+    async def serve(self) -> None:
+        """Have payments answer HTTP; once is enough."""
+        self.supervisor.add(API, [sys.executable, "-m", "infra.cli", "api", "payments"], self.environment)
+        async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{self.environment['OAAS_API_PORT']}", trust_env=False) as client:
+
+            async def is_ready() -> bool:
+                with suppress(httpx.TransportError):
+                    return (await client.get("/health/ready")).is_success
+                return False
+
+            await until(is_ready, lambda: f"the API is not ready: {self.supervisor.log_tail(API)}")
+
     async def die(self, name: str = WORKER) -> None:
         """SIGKILL, and it stays down."""
         await asyncio.to_thread(self.supervisor.kill, name)
