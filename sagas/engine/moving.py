@@ -154,11 +154,13 @@ class Move(Generic[E, W]):
         parked_at = self.instance.parked_at
         if parked_at is None or any(a.status is Status.FAULTED for a in self.instance.askings):
             return
-        self.instance = self.instance.changed(parked_at=None, deadline=self.instance.deadline + (self.now - parked_at))
+        # While somebody has paused it, its time stands still: resuming adds what the pause took.
+        here = self.instance.paused_at or self.now
+        self.instance = self.instance.changed(parked_at=None, deadline=self.instance.deadline + max(here - parked_at, timedelta(0)))
         self.note(Kind.RESUMED)
         for asking in self.instance.outstanding:
             if asking.status is Status.WAITING:
-                self.change(asking, deadline=self.now + self._within(asking))
+                self.change(asking, deadline=here + self._within(asking))
 
     def is_late(self, asking: Asking) -> bool:
         return asking.phase is Phase.ASK and self.instance.why is not None

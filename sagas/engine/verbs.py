@@ -6,13 +6,13 @@
     ABANDONING    yes     yes     -                yes     -
     COMPLETING    yes     yes     -                yes     -
     PARKED        yes     yes     before pivot     yes     -
-    NEEDS_ATT...  yes     yes     before pivot     yes     -        skip: if something is unanswered
+    NEEDS_ATT...  yes     yes     before pivot     yes     -
     PAUSED        -       yes     before pivot     -       yes
     COMPLETED     -       -       -                -       -
     ABANDONED     -       -       -                -       -
 
-retry asks again, now, whatever is unanswered; skip supplies an answer; cancel undoes and abandons; a paused saga notes answers and
-asks nothing. "Before pivot" is until the pivot is *asked*: from then on nobody knows that it did not take effect.
+retry asks again, now, whatever is unanswered; skip supplies an answer, if one is missing; cancel undoes and abandons; a paused saga
+notes answers and asks nothing. "Before pivot" is until the pivot is *asked*: from then on nobody knows that it did not take effect.
 """
 
 from collections.abc import Callable, Mapping
@@ -164,7 +164,11 @@ def _why_no_retry(_saga: Saga[Any, Any], instance: Instance[Any, Any]) -> str | 
 
 
 def _why_no_skip(_saga: Saga[Any, Any], instance: Instance[Any, Any]) -> str | None:
-    return None if instance.outstanding else "no answer is missing: retry lets it go on with the first answer, cancel undoes it"
+    if instance.outstanding:
+        return None
+    if instance.paused_at is not None:
+        return "no answer is missing: resume lets it go on"
+    return "no answer is missing: retry lets it go on with the first answer, cancel undoes it"
 
 
 def _why_no_cancel(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> str | None:
