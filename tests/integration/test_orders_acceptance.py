@@ -84,6 +84,17 @@ async def test_an_order_that_does_not_wait_for_the_shop_is_neither_accepted_nor_
             assert answer == (409, f"order {order_id} does not wait for the shop to accept or decline it; it is {status}")
 
 
+async def test_an_order_that_went_on_without_the_shops_word_does_not_wait_for_it(client: Client) -> None:
+    """An operator has answered the saga in the shop's place."""
+    order_id = await client.placed()
+    await client.commit(client.asking(RequestAcceptance(order_id=order_id)))
+    await client.approve(str(order_id))
+    assert not await awaits(client, order_id)
+    status, detail = await accepting(client, order_id, "decline")
+    assert (status, detail) == (409, f"order {order_id} does not wait for the shop any more; it is CONFIRMED")
+    assert client.answered() == []
+
+
 async def test_a_withdrawal_answers_both(client: Client) -> None:
     order_id = await client.placed()
     asked, undone = (client.asking(command(order_id=order_id)) for command in (RequestAcceptance, WithdrawAcceptance))

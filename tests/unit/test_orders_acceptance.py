@@ -78,6 +78,14 @@ def test_a_withdrawal_tells_whoever_waits_that_the_order_is_declined() -> None:
     assert (acceptance.state, acceptance.ends_wait, acceptance.answer) == (WITHDRAWN, True, OrderDeclined())
 
 
+def test_a_wait_that_ended_in_a_group_is_told_of_whatever_else_the_group_does() -> None:
+    orders = book(WAITING)
+    accept_order(orders.find(ORDER))
+    withdraw_acceptance(WITHDRAW, orders)
+    acceptance = orders.find(ORDER).acceptance
+    assert (acceptance.ends_wait, acceptance.answer) == (True, OrderDeclined())
+
+
 @pytest.mark.parametrize("state", [NEW, ACCEPTED, DECLINED, WITHDRAWN])
 def test_after_a_withdrawal_nobody_is_asked(state: AcceptanceState) -> None:
     orders = book(state)
