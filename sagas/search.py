@@ -98,7 +98,7 @@ def _position(cursor: str) -> Position:
         rank, at, started_at, id = _CURSOR.unpack(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
         position = Position(_time(at), rank, _time(started_at), UUID(bytes=id))
         # One spelling only, as infra/cursors.py has it.
-        if _cursor(position) == cursor:
+        if rank in range(3) and _cursor(position) == cursor:
             return position
     except (ValueError, struct.error, OverflowError):
         pass
