@@ -14,6 +14,7 @@ from contracts.values import OrderStatus, TenantId
 from infra.transaction import Transactions
 from sagas.engine.instance import State
 from tests.conformance.books import net_pence, unbalanced
+from tests.integration.purse import Purse
 from tests.integration.troubled import Shopkeeper, World
 
 Rows = list[dict[str, Any]]
@@ -23,13 +24,14 @@ _TABLES: Final = {
     "orders": ("customer_order", "order_line", "outbox"),
     "inventory": ("stock", "stock_hold", "stock_hold_line", "outbox"),
     "tenants": ("quota", "quota_hold", "financial_transactions", "outbox"),
+    "payments": ("payment", "outbox"),
 }
 # What an order holds in stock and quota, by the status of the order.
 _KEPT: Final = {OrderStatus.CONFIRMED: ("HELD", "HELD"), OrderStatus.COMPLETED: ("CONSUMED", "SETTLED")}
 _NOTHING: Final = {None, "NEW", "WITHDRAWN"}
 _CHARGED: Final = {OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY, OrderStatus.COMPLETED}
 _FREE: Final = {OrderStatus.REJECTED, OrderStatus.CANCELLED}
-_WAITS_FOR_PEOPLE: Final = {State.PARKED, State.NEEDS_ATTENTION}
+_WAITS_FOR_PEOPLE: Final = {State.PARKED.value, State.NEEDS_ATTENTION.value}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Ended:
     state: State
     status: OrderStatus
     rejection: str | None
+    cancelling: State | None = None
+    """Of the saga that cancels it, if there is one."""
 
 
 @dataclass
@@ -59,7 +63,7 @@ async def verdict(world: World) -> Verdict:
             for table, rows in (await _read(world.transactions[service], tenant.tenant_id, service, tables)).items()
         }
         for order in books["orders.customer_order"]:
-            ended, wrong = _order(books, order)
+            ended, wrong = _order(books, order, world.purse)
             found.ends[ended] += 1
             found.wrong += [f"{ended}: {one}" for one in wrong]
         found.wrong += [*_stock(books, tenant), *_ledger(books)]
@@ -73,22 +77,47 @@ async def _read(transaction: Transactions, tenant_id: TenantId, service: str, ta
         return {table: [dict(row) for row in await scope.connection.fetch(query, tenant_id)] for table, query in queries.items()}
 
 
-def _order(books: dict[str, Rows], order: dict[str, Any]) -> tuple[Ended, list[str]]:
+def _order(books: dict[str, Rows], order: dict[str, Any], purse: Purse) -> tuple[Ended, list[str]]:
     id = order["order_id"]
-    saga = next((row for row in books["sagas.saga"] if row["subject"] == str(id)), None)
-    if saga is None:
+    sagas = {row["name"]: row for row in books["sagas.saga"] if row["subject"] == str(id)}
+    if "place-order" not in sagas:
         return Ended(State.RUNNING, OrderStatus(order["status"]), None), ["the order has no saga"]
-    ended = Ended(State(saga["state"]), OrderStatus(order["status"]), order["rejection"])
+    cancelling = State(sagas["cancel-order"]["state"]) if "cancel-order" in sagas else None
+    ended = Ended(State(sagas["place-order"]["state"]), OrderStatus(order["status"]), order["rejection"], cancelling)
+    if waiting := [saga for saga in sagas.values() if saga["state"] in _WAITS_FOR_PEOPLE]:
+        return ended, [f"{saga['name']} waits for people and for a deadline" for saga in waiting if saga["wake_at"] is not None]
+    is_kept = ended.status in _KEPT
+    return ended, [
+        *_way(ended),
+        *_holds(books, id, ended.status),
+        *_money(books, id, purse, is_kept),
+    ]
+
+
+def _way(ended: Ended) -> Iterator[str]:
+    """Either it was placed and perhaps cancelled, or placing it undid it: never both, never neither."""
+    ways = {
+        OrderStatus.CONFIRMED: (State.COMPLETED, None),
+        OrderStatus.COMPLETED: (State.COMPLETED, None),
+        OrderStatus.REJECTED: (State.ABANDONED, None),
+    }
+    cancelled = ((State.COMPLETED, State.COMPLETED), (State.ABANDONED, None))
+    way = ended.state, ended.cancelling
+    if not (way in cancelled if ended.status is OrderStatus.CANCELLED else way == ways.get(ended.status)):
+        yield "its sagas and its status do not agree"
+
+
+def _holds(books: dict[str, Rows], id: object, status: OrderStatus) -> Iterator[str]:
     stock, quota = (next((row["state"] for row in books[holds] if row["order_id"] == id), None) for holds in _HOLDS)
-    held = f"its stock is {stock}, its quota {quota}"
-    if ended.state in _WAITS_FOR_PEOPLE:
-        return ended, [] if saga["wake_at"] is None else ["it waits for people and for a deadline"]
-    if ended.state is State.COMPLETED:
-        whole = _lines(books["inventory.stock_hold_line"], id) == _lines(books["orders.order_line"], id)
-        kept = _KEPT.get(ended.status) == (stock, quota) and whole
-    else:
-        kept = ended.state is State.ABANDONED and ended.status is OrderStatus.REJECTED and {stock, quota} <= _NOTHING
-    return ended, [] if kept else [held]
+    whole = _lines(books["inventory.stock_hold_line"], id) == _lines(books["orders.order_line"], id)
+    if not (_KEPT[status] == (stock, quota) and whole if status in _KEPT else {stock, quota} <= _NOTHING):
+        yield f"its stock is {stock}, its quota {quota}"
+
+
+def _money(books: dict[str, Rows], id: object, purse: Purse, is_kept: bool) -> Iterator[str]:
+    for payment in books["payments.payment"]:
+        if payment["order_id"] == id and (wrong := purse.violation(payment["payment_id"], is_kept=is_kept)):
+            yield wrong
 
 
 def _lines(rows: Rows, order_id: object) -> dict[str, int]:
