@@ -1,9 +1,11 @@
 """The only statements that see more than one tenant: ids and times, never content. Each runs as its own narrow role.
 
 Importers are listed in the import contracts: the relay, the sweeper, the saga deadlines, and the calls to the payment provider.
+infra/unscoped_search.py is a part of it, for operators.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -60,22 +62,33 @@ class OverdueRows:
             return (await connection.execute(self._oldest)).scalar()
 
 
-class DueSagas:
-    """The deadlines' view of the sagas."""
+@dataclass(frozen=True, slots=True)
+class DueSaga:
+    """A saga whose time has come, or is about to."""
 
-    def __init__(self, schema: str, pool: AsyncEngine) -> None:
+    tenant_id: TenantId
+    id: SagaId
+    wake_at: datetime
+
+
+class DueSagas:
+    """The timers' view of the sagas: of those whose definition (name and version) this process has."""
+
+    def __init__(self, schema: str, pool: AsyncEngine, definitions: Collection[tuple[str, int]]) -> None:
         self._pool = pool
+        self._known = {"names": [name for name, _ in definitions], "versions": [version for _, version in definitions]}
         self._due = text(
-            f"SELECT tenant_id, id FROM {schema}.saga WHERE wake_at <= :now AND NOT id = ANY(:leaving_out) ORDER BY wake_at LIMIT :most"
+            f"SELECT tenant_id, id, wake_at FROM {schema}.saga WHERE wake_at <= :until AND NOT id = ANY(:leaving_out)"
+            " AND (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS integer[])))"
+            " ORDER BY wake_at LIMIT :most"
         )
 
-    async def due(self, now: datetime, most: int, leaving_out: Collection[SagaId] = ()) -> dict[TenantId, list[SagaId]]:
-        """Ids of at most `most` sagas with a deadline that has passed, by tenant, but for those left out."""
+    async def due(self, until: datetime, most: int, leaving_out: Collection[SagaId] = ()) -> list[DueSaga]:
+        """At most `most` sagas whose time is `until` or earlier, the earliest first, but for those left out."""
         async with self._pool.connect() as connection:
-            found: dict[TenantId, list[SagaId]] = {}
-            for tenant_id, id in await connection.execute(self._due, {"now": now, "most": most, "leaving_out": list(leaving_out)}):
-                found.setdefault(TenantId(tenant_id), []).append(SagaId(id))
-            return dict(sorted(found.items()))
+            given = {"until": until, "most": most, "leaving_out": list(leaving_out)} | self._known
+            rows = await connection.execute(self._due, given)
+            return [DueSaga(TenantId(tenant_id), SagaId(id), wake_at) for tenant_id, id, wake_at in rows]
 
 
 class DuePayments:

@@ -6,7 +6,7 @@ saga once and puts its commands in the outbox. All answers of a saga in the batc
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -18,10 +18,11 @@ from contracts.messages import Envelope, Event, Message, Reply
 from contracts.values import SagaId, TenantId
 from infra.handling import Decide, Handles
 from infra.transaction import Scope
-from sagas.engine import instances, machine
+from sagas.engine import instances, machine, unheard
 from sagas.engine.definition import Saga
 from sagas.engine.history import Kind
-from sagas.engine.instances import Held
+from sagas.engine.instances import Held, UnknownDefinition
+from sagas.engine.unheard import Foreign
 from sagas.engine.verify import verify
 
 _log: Final = logging.getLogger(__name__)
@@ -56,6 +57,10 @@ class Group:
     tenant_id: TenantId
     now: datetime
     held: dict[SagaId, Held]
+    foreign: dict[SagaId, Foreign] = field(default_factory=dict)
+    """Those whose definition is another release's."""
+    unheard: list[Envelope] = field(default_factory=list)
+    """Replies to them."""
 
 
 class Coordinator:
@@ -82,12 +87,21 @@ class Coordinator:
 
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Group:
         """Lock every saga that these messages start or answer."""
-        ids = {self._saga_of(envelope) for envelope in received}
-        held = await instances.lock(scope.connection, scope.tenant_id, sorted(id for id in ids if id), self.sagas)
-        return Group(scope.tenant_id, scope.now, held)
+        ids = sorted({id for envelope in received if (id := self._saga_of(envelope))})
+        connection, tenant_id = scope.connection, scope.tenant_id
+        try:
+            return Group(tenant_id, scope.now, await instances.lock(connection, tenant_id, ids, self.sagas))
+        except UnknownDefinition as error:
+            _log.warning("a reply met a process of another release", extra={"tenant": tenant_id, "error": str(error)})
+        # All are locked by now, whatever their definition.
+        foreign = await unheard.foreign_among(connection, tenant_id, ids, self.sagas)
+        held = await instances.lock(connection, tenant_id, [id for id in ids if id not in foreign], self.sagas)
+        return Group(tenant_id, scope.now, held, foreign)
 
     async def save(self, scope: Scope, state: Group) -> None:
         """Write what moved and ask what the machine wants asked."""
+        if state.unheard:
+            await unheard.keep(scope.connection, scope.tenant_id, state.unheard, scope.now)
         moved = [one for one in state.held.values() if one.entries]
         await instances.write(scope.connection, scope.tenant_id, moved, scope.now)
         for one in moved:
@@ -106,7 +120,7 @@ class Coordinator:
         assert isinstance(envelope.data, Event)
         saga = self._started_by[type(envelope.data)]
         id = saga_id(saga.name, group.tenant_id, envelope.subject)
-        if id in group.held:
+        if id in group.held or id in group.foreign:
             return
         moved = machine.start(saga, id, group.tenant_id, envelope.data, group.now)
         held = Held(saga, moved.instance, envelope.subject, is_new=True)
@@ -117,6 +131,9 @@ class Coordinator:
     def answer(self, envelope: Envelope, group: Group) -> None:
         """Move the saga that waits for this reply; raises StrayReply if none does."""
         assert isinstance(envelope.data, Reply)
+        if envelope.sagaid in group.foreign:
+            self._leave_unheard(envelope, group)
+            return
         held = group.held.get(envelope.sagaid) if envelope.sagaid else None
         if held is None or envelope.commandid is None or held.instance.asking_of(envelope.commandid) is None:
             raise StrayReply(envelope)
@@ -125,6 +142,21 @@ class Coordinator:
         if any(entry.kind is Kind.CONTRADICTED for entry in moved.entries):
             _contradictions.labels(held.saga.name).inc()
             _log.error("a participant contradicts itself", extra={"saga": held.instance.id, "message": str(envelope.id)})
+
+    async def hear_what_was_kept(self, scope: Scope, state: Group) -> None:
+        """Move the locked sagas by the replies that met processes of another release."""
+        instances_by_id = {id: one.instance for id, one in state.held.items()}
+        for reply in await unheard.take(scope.connection, scope.tenant_id, instances_by_id):
+            self.answer(reply, state)
+
+    def _leave_unheard(self, envelope: Envelope, group: Group) -> None:
+        assert envelope.sagaid is not None
+        foreign = group.foreign[envelope.sagaid]
+        if not foreign.has_asked(envelope.commandid):
+            raise StrayReply(envelope)
+        # One that has ended needs no answer any more, and its definition may be gone for good.
+        if not foreign.is_final:
+            group.unheard.append(envelope)
 
     def _saga_of(self, envelope: Envelope) -> SagaId | None:
         saga = self._started_by.get(type(envelope.data))  # type: ignore[arg-type]  # a reply is no key of it, and is meant to miss

@@ -1,13 +1,19 @@
-"""Durable timers: finds sagas whose deadline has passed and tells the machine that nobody answered.
+"""Durable timers: finds sagas whose time has come and tells the machine that nobody answered, or that a pause is over.
 
-The time is in the saga's row (`wake_at`), so a restart loses none. After a start, a reconnection or an outage the deadlines wait until
-the replies that were queued meanwhile are handled, bounded by `settle_max_s`: an outage must not reject what was in flight.
+The time is in the saga's row (`wake_at`), so a restart loses none, and an answer cancels it. Between two looks it sleeps until the next
+time that any saga has; one that is set meanwhile for sooner is late by `_LOOK_EVERY_S` at most. After a start, a reconnection or an
+outage the deadlines wait until the replies that were queued meanwhile are handled, bounded by `settle_max_s`: an outage must not
+reject what was in flight.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
+
+from prometheus_client import Histogram
 
 from contracts.addresses import work_queues
 from contracts.values import SagaId, TenantId
@@ -15,17 +21,25 @@ from infra.clock import now
 from infra.consumer import attempted
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
-from infra.unscoped import DueSagas
+from infra.unscoped import DueSaga, DueSagas
 from sagas.engine import instances, machine
 from sagas.engine.coordinator import Coordinator, Group
 
 _log: Final = logging.getLogger(__name__)
-_LOOK_EVERY_S: Final = 0.25
-_DUE_MAX: Final = 500
+_late: Final = Histogram(
+    "oaas_saga_timer_late_seconds", "How long after its time a saga was moved by its timer", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+)
+_LOOK_EVERY_S: Final = 0.4
+_REST_S: Final = 0.05
+"""Shortest pause between two looks: what is due at nearly the same time is moved together."""
+_DUE_MAX: Final = 1_000
+_TOGETHER_MAX: Final = 50
+"""Sagas in one transaction: few enough that the replies of others, which the same process handles, need not wait for them."""
 _SET_ASIDE_S: Final = 60.0
-"""How long a saga that could not be moved is left alone: its definition may be another release's, or its row damaged."""
+"""How long a saga that could not be moved is left alone: its row may be damaged."""
 _QUIET_S: Final = 3.0
 """The queues have to be empty for this long before an interruption counts as over: longer than a participant takes to come back."""
+_SETTLE_LOOK_S: Final = 0.25
 
 
 class Deadlines:
@@ -34,49 +48,64 @@ class Deadlines:
     def __init__(self, coordinator: Coordinator, running: Running) -> None:
         self._coordinator = coordinator
         self._running = running
-        self._due = DueSagas(running.transaction.service, running.sweeper_pool)
+        self._due = DueSagas(running.transaction.service, running.sweeper_pool, coordinator.sagas)
         self._interruptions_seen = -1
         self._set_aside: dict[SagaId, float] = {}
 
     async def run(self) -> None:
-        """Look for what is overdue, for ever."""
+        """Look for what is due, for ever."""
         while True:
+            rest_s = _LOOK_EVERY_S
             async for attempt in while_out_of_reach(self._running.settings):
                 with attempt:
                     if attempt.retry_state.attempt_number > 1:
                         self._interruptions_seen = -1
                     await self._settle()
-                    await self.look()
-            await asyncio.sleep(_LOOK_EVERY_S)
+                    rest_s = await self.look()
+            await asyncio.sleep(rest_s)
 
-    async def look(self) -> int:
-        """Move every saga that is overdue now; returns how many there were."""
-        due = await self._due.due(now(), _DUE_MAX, self._set_aside_now())
-        for tenant_id, ids in due.items():
-            await self._time_out(tenant_id, ids)
-        return sum(len(ids) for ids in due.values())
+    async def look(self) -> float:
+        """Move every saga that is due now; returns for how long no other will be, seconds, as far as can be said."""
+        at = now()
+        ahead = await self._due.due(at + timedelta(seconds=_LOOK_EVERY_S), _DUE_MAX, self._set_aside_now())
+        due = [saga for saga in ahead if saga.wake_at <= at]
+        for begin in range(0, len(due), _TOGETHER_MAX):
+            await self.time_out(due[begin : begin + _TOGETHER_MAX])
+        if due:
+            # What somebody else had locked is due still, and there may be more than one look takes.
+            return 0 if len(due) == _DUE_MAX else _REST_S
+        return max(_REST_S, (ahead[0].wake_at - now()).total_seconds()) if ahead else _LOOK_EVERY_S
 
-    async def _time_out(self, tenant_id: TenantId, ids: list[SagaId]) -> None:
-        error = await attempted(self._move(tenant_id, ids))
+    async def time_out(self, due: Sequence[DueSaga]) -> None:
+        """Tell the machine that the time of these has come; one that cannot be moved is set aside and holds up no other."""
+        error = await attempted(self._move(due))
         if error is None:
             return
         if ending_of(error) is Ending.OUTAGE:
             raise error
-        if len(ids) > 1:
-            # One of them cannot be moved; it must not hold up the others.
-            for one in ids:
-                await self._time_out(tenant_id, [one])
+        if len(due) > 1:
+            await self.time_out(due[: len(due) // 2])
+            await self.time_out(due[len(due) // 2 :])
         else:
-            self._set_aside[ids[0]] = time.monotonic() + _SET_ASIDE_S
-            _log.error("a deadline cannot be acted on", exc_info=error, extra={"tenant": tenant_id, "saga": ids[0]})
+            self._set_aside[due[0].id] = time.monotonic() + _SET_ASIDE_S
+            _log.error("a deadline cannot be acted on", exc_info=error, extra={"tenant": due[0].tenant_id, "saga": due[0].id})
 
-    async def _move(self, tenant_id: TenantId, ids: list[SagaId]) -> None:
-        async with self._running.transaction(tenant_id) as scope:
-            # Whoever has the row locked is moving the saga right now: if it is still overdue after that, the next look finds it.
-            held = await instances.lock(scope.connection, tenant_id, sorted(ids), self._coordinator.sagas, skip_locked=True)
-            for one in held.values():
-                one.move(machine.timed_out(one.saga, one.instance, scope.now), None)
-            await self._coordinator.save(scope, Group(tenant_id, scope.now, held))
+    async def _move(self, due: Sequence[DueSaga]) -> None:
+        by_tenant: dict[TenantId, list[SagaId]] = {}
+        for saga in due:
+            by_tenant.setdefault(saga.tenant_id, []).append(saga.id)
+        async with self._running.transaction.batch() as batch:
+            for tenant_id, ids in sorted(by_tenant.items()):
+                async with batch.scope(tenant_id) as scope:
+                    # Whoever has the row locked is moving the saga right now: if it is due after that still, the next look finds it.
+                    held = await instances.lock(scope.connection, tenant_id, sorted(ids), self._coordinator.sagas, skip_locked=True)
+                    group = Group(tenant_id, scope.now, held)
+                    await self._coordinator.hear_what_was_kept(scope, group)
+                    for one in held.values():
+                        if one.instance.wake_at is not None and one.instance.wake_at <= scope.now:
+                            _late.observe((scope.now - one.instance.wake_at).total_seconds())
+                        one.move(machine.timed_out(one.saga, one.instance, scope.now), None)
+                    await self._coordinator.save(scope, group)
 
     def _set_aside_now(self) -> list[SagaId]:
         self._set_aside = {id: until for id, until in self._set_aside.items() if until > time.monotonic()}
@@ -91,7 +120,7 @@ class Deadlines:
         quiet_since = loop.time()
         handled = -1
         while loop.time() < end and loop.time() - quiet_since < _QUIET_S:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_SETTLE_LOOK_S)
             # Raises as long as the database is away, so that the quiet is that of a platform that works.
             await self._due.due(now(), 1)
             # The participants' queues too: what waits there was asked before the interruption, and nobody could answer it.

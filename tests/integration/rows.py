@@ -45,6 +45,7 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "payments.unanswered": {"command_id": id_of("command"), "type": "x", "subject": "x", "asked_at": AT},
         "sagas.saga": {"id": id_of("saga"), **saga, "started_at": AT, "changed_at": AT, "progressed_at": AT},
         "sagas.saga_event": {"saga_id": id_of("saga"), **event},
+        "sagas.unheard": {"saga_id": id_of("saga"), "message_id": id_of("reply"), "envelope": "{}", "kept_at": AT},
         "sagas.operator_audit": {"id": id_of("audit"), "saga_id": id_of("saga"), "at": AT, "actor": "x", "verb": "retry"}
         | {"reason": "x", "outcome": "DONE", "detail": ""},
         "tenants.tenant": {"name": "x", "status": "ACTIVE", "orders_per_month": 1, "spending_limit_pence": 1, **dated},
