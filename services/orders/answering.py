@@ -11,7 +11,7 @@ from contracts.values import OrderId, OrderStatus, TenantId
 from infra.http import Problem
 from infra.transaction import Scope, Transactions
 from services.orders import repository
-from services.orders.model import Order
+from services.orders.order import Order
 from services.orders.preferences import wait_s
 from services.orders.views import OrderView
 from services.orders.waiting import Waiting

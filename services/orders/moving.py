@@ -16,7 +16,7 @@ from infra.http import Problem
 from infra.transaction import Transactions
 from services.orders import repository, use_cases
 from services.orders.answering import FINAL, Answering, Prefer, unknown_order, view_of
-from services.orders.model import IllegalTransition, NotAwaitingAcceptance, Order, UnknownOrder
+from services.orders.order import IllegalTransition, NotAwaitingAcceptance, Order, UnknownOrder
 from services.orders.views import Cancelling, OrderView
 
 Writer = Annotated[Caller, Depends(caller_with("orders:write"))]

@@ -29,7 +29,8 @@ from infra.deferred import Deferred
 from infra.rows import require_updated
 from infra.transaction import Batch, Scope
 from services.orders.acceptance import Acceptance, AcceptanceState
-from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, OrderLineRow, OrderRow
+from services.orders.model import Catalogue, KnownProduct, KnownShop, OrderLineRow, OrderRow
+from services.orders.order import Order, OrderBook
 from services.orders.use_cases import PlacedOrder
 
 _BookCommand = ApproveOrder | RejectOrder | MarkOrderCancelled | RequestAcceptance | WithdrawAcceptance

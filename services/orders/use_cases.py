@@ -26,7 +26,8 @@ from contracts.orders import (
 )
 from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, PaymentToken, ShopId, Sku, VatRate
 from services.orders.acceptance import AcceptanceState
-from services.orders.model import Catalogue, KnownProduct, KnownShop, Order, OrderBook, UndoneByPlacing
+from services.orders.model import Catalogue, KnownProduct, KnownShop
+from services.orders.order import Order, OrderBook, UndoneByPlacing
 from services.orders.pricing import PricedLine, vat_amounts
 
 LINES_MAX: Final = 200

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from contracts.values import OrderLine, OrderStatus, PaymentToken, Quantity, Rejection, ShopId, Sku, VatRate
 from services.orders.acceptance import AcceptanceState
-from services.orders.model import Order, OrderLineRow, OrderRow
+from services.orders.model import OrderLineRow, OrderRow
+from services.orders.order import Order
 from services.orders.use_cases import LINES_MAX, AskedOrder, PlacedOrder
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from contracts.values import OrderId, TenantId
 from infra.transaction import Transactions
-from services.orders.model import Order
+from services.orders.order import Order
 from services.orders.repository import settled_orders
 
 _LOG: Final = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from contracts.inventory import ProductListed
 from contracts.orders import ApproveOrder, OrderApproved, OrderRejected, RejectOrder
 from contracts.values import OrderId, Rejection, VatRate
 from infra.settings import Settings
-from services.orders.model import UnknownOrder
+from services.orders.order import UnknownOrder
 from tests.integration.ordering import Client, ordering
 
 

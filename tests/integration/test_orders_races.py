@@ -24,7 +24,7 @@ from contracts.orders import (
 from contracts.values import OrderId, Rejection
 from infra.settings import Settings
 from services.orders import repository, use_cases
-from services.orders.model import Order, OrderBook
+from services.orders.order import Order, OrderBook
 from tests.integration.ordering import Client, ordering, until
 
 _SOMEBODY_WAITS_FOR_US = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"

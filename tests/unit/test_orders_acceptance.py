@@ -8,7 +8,7 @@ from contracts.messages import LATER
 from contracts.orders import AcceptanceWithdrawn, OrderAccepted, OrderDeclined, RequestAcceptance, WithdrawAcceptance
 from contracts.values import OrderId, OrderStatus
 from services.orders.acceptance import Acceptance, AcceptanceState, IllegalAcceptance
-from services.orders.model import NotAwaitingAcceptance, Order, OrderBook, UnknownOrder
+from services.orders.order import NotAwaitingAcceptance, Order, OrderBook, UnknownOrder
 from services.orders.use_cases import accept_order, cancel_order, decline_order, request_acceptance, withdraw_acceptance
 
 ORDER = OrderId(uuid4())

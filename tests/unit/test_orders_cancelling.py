@@ -15,7 +15,7 @@ from contracts.orders import (
     RejectOrder,
 )
 from contracts.values import OrderId, OrderStatus, Rejection
-from services.orders.model import IllegalTransition, Order, OrderBook, UndoneByPlacing, UnknownOrder
+from services.orders.order import IllegalTransition, Order, OrderBook, UndoneByPlacing, UnknownOrder
 from services.orders.use_cases import approve_order, cancel_order, mark_order_cancelled, prepare_order, reject_order
 
 ORDER = OrderId(uuid4())

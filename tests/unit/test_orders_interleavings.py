@@ -25,7 +25,7 @@ from contracts.orders import (
 )
 from contracts.values import OrderId, OrderStatus, Rejection
 from services.orders import use_cases
-from services.orders.model import IllegalTransition, NotAwaitingAcceptance, Order, OrderBook
+from services.orders.order import IllegalTransition, NotAwaitingAcceptance, Order, OrderBook
 
 ORDER = OrderId(UUID(int=1))
 ENDS = (OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.REJECTED, OrderStatus.CANCELLED)

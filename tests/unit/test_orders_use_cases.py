@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contracts.inventory import ProductListed
 from contracts.orders import ApproveOrder, OrderApproved, OrderCancelled, OrderCompleted, OrderRejected, RejectOrder
 from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, Rejection, ShopId, VatAmount, VatRate
-from services.orders.model import Catalogue, IllegalTransition, KnownProduct, KnownShop, Order, OrderBook, UnknownOrder
+from services.orders.model import Catalogue, KnownProduct, KnownShop
+from services.orders.order import IllegalTransition, Order, OrderBook, UnknownOrder
 from services.orders.use_cases import (
     AskedOrder,
     NotPlaced,
