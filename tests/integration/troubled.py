@@ -6,7 +6,7 @@ consumer edge with its parking. Simulated are the broker, the clock, and the end
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from contracts.addresses import work_queues
 from contracts.inventory import ProductListed, ShopOpened
-from contracts.values import OrderLine, OrderStatus, SagaId, TenantId, VatRate
+from contracts.values import OrderId, OrderLine, OrderStatus, SagaId, TenantId, VatRate
 from infra.batch import Batches
 from infra.consumer import Consumer
 from infra.handling import Handles
@@ -25,15 +25,19 @@ from infra.transaction import Transactions
 from infra.unscoped import DueSaga
 from sagas.consumers import coordinator
 from sagas.engine.deadlines import Deadlines
+from sagas.operating import Operating
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
 from services.orders.placing import place
 from services.orders.repository import lock_orders, save_orders
 from services.orders.use_cases import AskedOrder, complete_order, prepare_order, ready_order
+from services.payments.calling import Calls
 from services.tenants.model import TenantStatus
 from services.tenants.repository import add_tenant
 from tests.conformance.places import add_stock, decide, envelope, new_tenant, shop_of
 from tests.integration.network import Crash, Faults, Network
+from tests.integration.people import People
 from tests.integration.processes import SERVICES, Pools, Process, mortal
+from tests.integration.purse import REFUSED_TOKEN, Purse
 
 MORNING: Final = datetime(2020, 3, 2, 6, tzinfo=UTC)
 SKUS: Final = ("APPLE", "PEAR")
@@ -70,10 +74,16 @@ class World:
         handles = {service.name: [mortal(one, self.faults) for one in service.handles(pools.settings)] for service in load(())}
         self._processes = {queue: Process(self._consumer(queue, handles)) for queue in work_queues()}
         running = Running(self.transactions["sagas"], (), pools.sweeper, pools.settings, _no_backlog)
-        self._deadlines = Deadlines(coordinator(pools.settings), running)
+        sagas = coordinator(pools.settings)
+        self._deadlines = Deadlines(sagas, running)
+        self.purse = Purse(self.faults)
+        # A provider that does not answer is asked again when the payment is due again: nobody waits in a simulated day.
+        at_once = pools.settings.model_copy(update={"payment_tries_max": 1})
+        self._calls = Calls(replace(running, transaction=self.transactions["payments"], settings=at_once), self.purse)
         # Sorted, because a batch visits its tenants in this order.
         tenants = sorted(TenantId(uuid4()) for _ in range(self.random.choice((1, 1, 2))))
         self.tenants = [Shopkeeper(tenant, {sku: self.random.randint(1, 4) for sku in SKUS}) for tenant in tenants]
+        self.people = People(self.random, self.transactions, Operating(self.transactions["sagas"], sagas), tenants)
 
     async def run(self) -> "World":
         """Trouble for a while, then a platform that works, until nothing moves any more. Raises StillMoving."""
@@ -115,7 +125,7 @@ class World:
                 await add_stock(scope, shop_of(tenant.tenant_id), tenant.received)
             sold = {"price_pence": PRICE_PENCE, "vat_rate": VatRate.ZERO, "version": 1}
             known = [
-                ShopOpened(shop_id=shop_of(tenant.tenant_id), name="Shop"),
+                ShopOpened(shop_id=shop_of(tenant.tenant_id), name="Shop", accepts_by_hand=self.random.random() < 0.2),
                 *(ProductListed(sku=sku, name=sku, **sold) for sku in SKUS),
             ]
             async with self.transactions["orders"](tenant.tenant_id) as scope:
@@ -125,6 +135,7 @@ class World:
 
     async def _disturb(self) -> None:
         kinds = {"deliver": 60, "time": 5, "lose": 5, "silence": 4, "replay": 3, "sweep": 3, "complete": 4, "place": 3}
+        kinds |= {"pay": 8, "decide": 4, "cancel": 4, "operate": 5}
         match self.random.choices(list(kinds), list(kinds.values()))[0]:
             case "deliver":
                 if not await self._deliver():
@@ -143,10 +154,19 @@ class World:
                 await self._complete()
             case "place":
                 await self._place()
+            case "pay":
+                await self._pay()
+            case "decide":
+                await self.people.decide_acceptance()
+            case "cancel":
+                await self.people.cancel()
+            case "operate":
+                await self.people.operate()
 
     async def _calm_down(self) -> None:
+        await self.people.resume_all()
         for _ in range(QUIET_STEPS_MAX):
-            if not (await self._deliver() or await self._sweep() or await self._let_time_pass()):
+            if not (await self._deliver() or await self._sweep() or await self._pay() or await self._let_time_pass()):
                 return
         raise StillMoving(self.seed)
 
@@ -155,8 +175,9 @@ class World:
         skus = self.random.sample(SKUS, self.random.randint(1, len(SKUS)))
         lines = tuple(OrderLine(sku=sku, quantity=self.random.randint(1, 2)) for sku in skus)
         self.now += timedelta(milliseconds=1)
+        card = self.random.choice((None, None, None, "tok_ok", REFUSED_TOKEN))
         with suppress(Crash):
-            await place(self.transactions["orders"], tenant.tenant_id, AskedOrder(shop_of(tenant.tenant_id), lines), None, 0)
+            await place(self.transactions["orders"], tenant.tenant_id, AskedOrder(shop_of(tenant.tenant_id), lines, card), None, 0)
 
     async def _complete(self) -> None:
         """The customer of some confirmed order has it."""
@@ -172,6 +193,20 @@ class World:
                     scope.send(complete_order(order), subject=str(order.order_id), sequence=order.revision)
                     await save_orders(scope, book)
 
+    async def _pay(self) -> bool:
+        """Call the payment provider for whatever is due; False if nothing is."""
+        found = False
+        for tenant in self.tenants:
+            query = "SELECT order_id FROM payments.payment WHERE tenant_id = $1 AND due_at <= $2 ORDER BY order_id"
+            async with self.transactions["payments"](tenant.tenant_id) as scope:
+                due = [OrderId(row["order_id"]) for row in await scope.connection.fetch(query, tenant.tenant_id, self.now)]
+            for order_id in due:
+                found = True
+                with suppress(Crash):
+                    # Not `run`: it finds due payments of all tenants, of other runs as well, and by the real clock.
+                    await self._calls._bring_about(tenant.tenant_id, order_id)
+        return found
+
     async def _deliver(self) -> bool:
         taken = self.network.take()
         if taken is None:
@@ -186,7 +221,7 @@ class World:
     async def _let_time_pass(self) -> bool:
         """On to the next deadline, or somewhat beyond."""
         wakes = {tenant.tenant_id: await self._wakes(tenant.tenant_id) for tenant in self.tenants}
-        times = [time for sagas in wakes.values() for time in sagas.values()]
+        times = [time for sagas in wakes.values() for time in sagas.values()] + await self._payments_due()
         if not times:
             return False
         self.now = max(self.now, min(times)) + timedelta(seconds=self.random.choice((0, 0, 5, 25)))
@@ -204,6 +239,14 @@ class World:
         query = "SELECT id, wake_at FROM sagas.saga WHERE tenant_id = $1 AND wake_at IS NOT NULL"
         async with self.transactions["sagas"](tenant_id) as scope:
             return {SagaId(row["id"]): row["wake_at"] for row in await scope.connection.fetch(query, tenant_id)}
+
+    async def _payments_due(self) -> list[datetime]:
+        query = "SELECT due_at FROM payments.payment WHERE tenant_id = $1 AND due_at IS NOT NULL"
+        found = []
+        for tenant in self.tenants:
+            async with self.transactions["payments"](tenant.tenant_id) as scope:
+                found += [row["due_at"] for row in await scope.connection.fetch(query, tenant.tenant_id)]
+        return found
 
     async def _sweep(self) -> bool:
         """Publish what only the outboxes know of; False if that is nothing."""
