@@ -15,7 +15,7 @@ class OrderPlaced(Event):
     total: Pence
     placed_at: AwareDatetime
     vat: tuple[VatAmount, ...] = ()
-    payment: PaymentToken | None = Field(default=None, description="the card that pays for it; without one it goes on the tenant's account")
+    payment: PaymentToken | None = Field(default=None, repr=False, description="the card that pays for it; without one it goes on account")
     accept_by_hand: bool = Field(default=False, description="somebody in the shop has to accept it")
 
 

@@ -25,7 +25,7 @@ class AuthorisePayment(Command[PaymentAuthorised | PaymentRefused]):
 
     order_id: OrderId
     amount: Pence
-    token: PaymentToken
+    token: PaymentToken = Field(repr=False)
 
 
 class PaymentReturned(Reply):
