@@ -55,7 +55,8 @@ def answered(saga: Saga[E, W], instance: Instance[E, W], command: UUID, reply: R
             return Moved(instance)
         move.take_fault(asking, reply)
     elif type(reply) not in move.command_class(asking).replies() or (is_over and _contradicts(asking, round_, reply)):
-        if asking.supplied or (asking.contradicted and (instance.state.is_final or instance.contradicted)):
+        # Of an asking that is contradicted already it is nothing new, unless it was asked anew since and says nonsense again.
+        if asking.supplied or (asking.contradicted and (round_ < asking.round or instance.state.is_final or instance.contradicted)):
             return Moved(instance)
         move.take_contradiction(asking, reply)
     elif is_over:

@@ -151,6 +151,16 @@ def test_a_contradicted_refusal_is_undone_because_nobody_knows() -> None:
     assert played(*lines, (FreeFlight, FlightFreed()), (SaySorry, TravellerTold())).why is Regret.SOLD_OUT
 
 
+@pytest.mark.parametrize("again", [CarFreed(), BOOKED], ids=lambda reply: type(reply).__name__)
+def test_what_was_said_before_the_retry_does_not_stop_it_once_more(again: Reply) -> None:
+    lines: list[Line] = [(BookFlight, CarFreed()), State.NEEDS_ATTENTION, RETRY, Late(BookFlight, again), State.RUNNING]
+    assert played(*lines, (BookFlight, BOOKED), (BookRoom, SILENCE), (BookCar, SILENCE)).state is State.RUNNING
+
+
+def test_the_same_nonsense_after_a_retry_stops_it_again() -> None:
+    assert played((BookFlight, CarFreed()), RETRY, (BookFlight, CarFreed())).state is State.NEEDS_ATTENTION
+
+
 # Pause and resume
 
 
