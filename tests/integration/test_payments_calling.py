@@ -150,7 +150,7 @@ async def test_a_payment_that_meets_a_bug_holds_up_no_other(stage: Stage, tmp_pa
         assert await answered(stage, 3) == ["PaymentAuthorised"] * 3
         # Its lease is over by then.
         await asyncio.sleep(0.3 + 2 * calling._LOOK_EVERY_S)
-    assert [one.amount for one in provider.called].count(666) == 1, "it was not set aside"
+    assert ([one.amount for one in provider.called].count(666), provider.asked) == (1, []), "it was not set aside"
 
 
 async def test_no_more_payments_are_worked_on_at_once_than_the_setting_says(stage: Stage, tmp_path: Path) -> None:
