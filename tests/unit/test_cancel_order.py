@@ -14,7 +14,7 @@ from sagas.cancel_order import CANCEL_ORDER
 from sagas.engine import verbs
 from sagas.engine.instance import State
 from sagas.engine.verify import verify
-from tests.play import NOON, SILENCE, Line, play
+from tests.kit.dialogue import NOON, SILENCE, Line, play
 
 ON_ACCOUNT = OrderCancelRequested(order_id=OrderId(UUID(int=3)), reason="changed my mind", paid=False)
 PAID = ON_ACCOUNT.model_copy(update={"paid": True})

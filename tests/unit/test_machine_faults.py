@@ -12,7 +12,7 @@ from contracts.values import Rejection
 from sagas.engine.instance import Phase, State
 from sagas.engine.machine import Moved
 from sagas.place_order import PLACE_ORDER
-from tests.play import NOON
+from tests.kit.dialogue import NOON
 from tests.unit.test_machine_rules import APPROVE, QUOTA, STOCK, Run
 from tests.unit.test_place_order import FAULT, STOCK_RESERVED
 

@@ -18,7 +18,7 @@ from sagas.engine.instance import Phase, State, Status, command_id
 from sagas.engine.machine import Moved
 from sagas.engine.pauses import pause_before_retry, wait_for_answer
 from sagas.place_order import PLACE_ORDER
-from tests.play import NOON, SAGA_ID, TENANT_ID
+from tests.kit.dialogue import NOON, SAGA_ID, TENANT_ID
 from tests.unit.test_place_order import FAULT, ORDER
 
 QUOTA, CHARGE, STOCK = PLACE_ORDER.groups[0]

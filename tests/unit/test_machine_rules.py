@@ -18,7 +18,7 @@ from sagas.engine.history import Entry, Kind
 from sagas.engine.instance import Instance, Phase, State, command_id, from_json, to_json
 from sagas.engine.machine import Ask, Moved
 from sagas.place_order import PLACE_ORDER
-from tests.play import NOON, SAGA_ID, TENANT_ID
+from tests.kit.dialogue import NOON, SAGA_ID, TENANT_ID
 from tests.unit.test_place_order import FAULT, ORDER, STOCK_RESERVED
 
 QUOTA, STOCK, APPROVE = "reserve-quota", "reserve-stock", "approve-order"

@@ -45,7 +45,7 @@ from sagas.engine.instance import State
 from sagas.engine.verify import verify
 from sagas.place_order import PLACE_ORDER
 from sagas.place_order_1 import PLACE_ORDER_1
-from tests.play import NOON, SILENCE, DialogueBroken, Line, Silence, play
+from tests.kit.dialogue import NOON, SILENCE, DialogueBroken, Line, Silence, play
 
 ORDER = OrderPlaced(
     order_id=OrderId(UUID(int=3)),

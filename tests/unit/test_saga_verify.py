@@ -17,7 +17,7 @@ from sagas.engine.definition import OnFault, Retry, Saga, SoFar, Step, parallel
 from sagas.engine.naming import UnclearCommand, command_of
 from sagas.engine.verify import UnsoundSaga, problems, verify
 from sagas.place_order import PLACE_ORDER
-from tests.play import NOON, SAGA_ID, TENANT_ID
+from tests.kit.dialogue import NOON, SAGA_ID, TENANT_ID
 from tests.unit.test_place_order import ORDER
 
 QUOTA, CHARGE, STOCK = PLACE_ORDER.groups[0]
