@@ -33,6 +33,8 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="address that `oaas api` listens on")
     api_port: int = Field(8000, ge=1, le=65535, description="port that `oaas api` listens on")
+    metrics_host: str = Field("127.0.0.1", description="address that a worker serves `/metrics` on")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port that a worker serves `/metrics` on, one per process; 0: it serves none")
     body_bytes_max: Count = Field(1_048_576, description="largest request body, bytes")
     wait_max_s: Seconds = Field(30, description="longest `Prefer: wait` that is granted, seconds")
     projection_patience_s: Annotated[float, Field(ge=0)] = Field(

@@ -1,6 +1,6 @@
 """The only statements that see more than one tenant: ids and times, never content. Each runs as its own narrow role.
 
-Importers are listed in the import contracts: the relay, the sweeper, the saga deadlines, and the calls to the payment provider.
+Importers are listed in the import contracts: the relay, the sweeper, the sagas' timers and metrics, and the calls to the payment provider.
 infra/unscoped_search.py is a part of it, for operators.
 """
 
@@ -64,11 +64,12 @@ class OverdueRows:
 
 @dataclass(frozen=True, slots=True)
 class DueSaga:
-    """A saga whose time has come, or is about to."""
+    """A saga whose time has come, or is about to; or one to which a reply has come that nobody has heard yet."""
 
     tenant_id: TenantId
     id: SagaId
     wake_at: datetime
+    is_unheard: bool = False
 
 
 class DueSagas:
@@ -77,18 +78,51 @@ class DueSagas:
     def __init__(self, schema: str, pool: AsyncEngine, definitions: Collection[tuple[str, int]]) -> None:
         self._pool = pool
         self._known = {"names": [name for name, _ in definitions], "versions": [version for _, version in definitions]}
+        known = "(name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS integer[])))"
         self._due = text(
-            f"SELECT tenant_id, id, wake_at FROM {schema}.saga WHERE wake_at <= :until AND NOT id = ANY(:leaving_out)"
-            " AND (name, version) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:versions AS integer[])))"
-            " ORDER BY wake_at LIMIT :most"
+            f"(SELECT tenant_id, id, wake_at, false FROM {schema}.saga"
+            f" WHERE wake_at <= :until AND NOT id = ANY(:leaving_out) AND {known} ORDER BY wake_at LIMIT :most)"
+            f" UNION ALL (SELECT tenant_id, id, kept_at, true FROM {schema}.unheard JOIN {schema}.saga USING (tenant_id)"
+            f" WHERE saga.id = saga_id AND NOT id = ANY(:leaving_out) AND {known} LIMIT :most)"
         )
 
     async def due(self, until: datetime, most: int, leaving_out: Collection[SagaId] = ()) -> list[DueSaga]:
-        """At most `most` sagas whose time is `until` or earlier, the earliest first, but for those left out."""
+        """At most `most` sagas whose time is `until` or earlier, the earliest first, and as many with an unheard reply."""
         async with self._pool.connect() as connection:
             given = {"until": until, "most": most, "leaving_out": list(leaving_out)} | self._known
             rows = await connection.execute(self._due, given)
-            return [DueSaga(TenantId(tenant_id), SagaId(id), wake_at) for tenant_id, id, wake_at in rows]
+            return [DueSaga(TenantId(tenant_id), SagaId(id), wake_at, unheard) for tenant_id, id, wake_at, unheard in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many open sagas of one definition are in one state."""
+
+    name: str
+    version: int
+    state: str
+    number: int
+    progressed_at: datetime
+    """When the one that has waited longest moved on last."""
+    stuck: int
+    """Those of them without progress for longer than their deadline."""
+
+
+class OpenSagas:
+    """The metrics' view of the sagas."""
+
+    def __init__(self, schema: str, pool: AsyncEngine) -> None:
+        self._pool = pool
+        # Each part is what an index holds, together all that have not ended: what waits for no person has something to wake for.
+        for_people = "state IN ('NEEDS_ATTENTION', 'PARKED', 'PAUSED')"
+        counted = "SELECT name, version, state, count(*), min(progressed_at), count(*) FILTER (WHERE stuck_at < :now)"
+        parts = (for_people, f"wake_at IS NOT NULL AND NOT {for_people}")
+        self._count = text(" UNION ALL ".join(f"{counted} FROM {schema}.saga WHERE {part} GROUP BY 1, 2, 3" for part in parts))
+
+    async def count(self, now: datetime) -> list[Standing]:
+        """By definition and state; those that have none are left out."""
+        async with self._pool.connect() as connection:
+            return [Standing(*row) for row in await connection.execute(self._count, {"now": now})]
 
 
 class DuePayments:

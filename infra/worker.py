@@ -23,6 +23,7 @@ from infra.broker import close, connect, open_broker
 from infra.consumer import Consumer, Delivery
 from infra.errors import Outage
 from infra.runtime import Runtime, open_runtime
+from infra.scraping import scraped
 from infra.service import Running, Service
 from infra.settings import Settings
 
@@ -61,6 +62,7 @@ class Worker:
 
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
+            stack.enter_context(scraped(self._settings))
             for broker in (self._publishing, self._consuming):
                 stack.push_async_callback(close, broker)
                 await connect(broker, self._settings, patience_s=_PATIENCE_S)

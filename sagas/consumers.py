@@ -1,5 +1,6 @@
 """The sagas there are, and what starts and moves them."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from sagas.engine.coordinator import Coordinator
 from sagas.engine.deadlines import Deadlines
 from sagas.engine.definition import Saga, paced
 from sagas.engine.released import require_released
+from sagas.metrics import count_sagas
 from sagas.place_order import PLACE_ORDER
 from sagas.place_order_1 import PLACE_ORDER_1
 
@@ -29,6 +31,9 @@ def handles(settings: Settings) -> tuple[Handles, ...]:
     return (coordinator(settings).handles(),)
 
 
-async def watch_deadlines(running: Running) -> None:
-    """Time out what nobody answers, for ever."""
-    await Deadlines(coordinator(running.settings), running).run()
+async def watch(running: Running) -> None:
+    """Time out what nobody answers, and count what there is, for ever."""
+    own = coordinator(running.settings)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Deadlines(own, running).run())
+        tasks.create_task(count_sagas(running, own.sagas))

@@ -3,6 +3,6 @@
 from typing import Final
 
 from infra.service import Service
-from sagas.consumers import handles, watch_deadlines
+from sagas.consumers import handles, watch
 
-SERVICE: Final = Service(name="sagas", handles=handles, api="sagas.api", background=watch_deadlines, operators="sagas.ops_api")
+SERVICE: Final = Service(name="sagas", handles=handles, api="sagas.api", background=watch, operators="sagas.ops_api")

@@ -145,8 +145,7 @@ class Coordinator:
 
     async def hear_what_was_kept(self, scope: Scope, state: Group) -> None:
         """Move the locked sagas by the replies that met processes of another release."""
-        instances_by_id = {id: one.instance for id, one in state.held.items()}
-        for reply in await unheard.take(scope.connection, scope.tenant_id, instances_by_id):
+        for reply in await unheard.take(scope.connection, scope.tenant_id, state.held):
             self.answer(reply, state)
 
     def _leave_unheard(self, envelope: Envelope, group: Group) -> None:

@@ -18,20 +18,14 @@ from contracts.messages import Envelope
 from contracts.values import SagaId, TenantId
 from infra.frames import read_envelope
 from sagas.engine.definition import Saga
-from sagas.engine.instance import Instance, Phase, State, command_id
+from sagas.engine.instance import Phase, State, command_id
 
 _FIND: Final = "SELECT id, name, version, state, instance FROM sagas.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
 _KEEP: Final = """
     INSERT INTO sagas.unheard (tenant_id, message_id, saga_id, envelope, kept_at)
     SELECT $1, given.message_id, given.saga_id, given.envelope, $5
     FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (message_id, saga_id, envelope)"""
-# Whoever has the definition finds it as if it were due: the timers look for nothing else.
-_WAKE: Final = "UPDATE sagas.saga SET wake_at = least(wake_at, $3) WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
-_TAKE: Final = """
-    DELETE FROM sagas.unheard WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) RETURNING saga_id, envelope, kept_at"""
-_SLEEP: Final = """
-    UPDATE sagas.saga AS saga SET wake_at = given.wake_at FROM unnest($2::uuid[], $3::timestamptz[]) AS given (id, wake_at)
-    WHERE saga.tenant_id = $1 AND saga.id = given.id"""
+_TAKE: Final = "DELETE FROM sagas.unheard WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) RETURNING envelope, kept_at"
 
 
 @dataclass(frozen=True)
@@ -60,19 +54,13 @@ async def foreign_among(
 
 
 async def keep(connection: asyncpg.Connection, tenant_id: TenantId, replies: Sequence[Envelope], now: datetime) -> None:
-    """Keep replies to foreign sagas, and wake those."""
+    """Keep replies to foreign sagas; whoever runs the timers of those finds them."""
     ids = [reply.sagaid for reply in replies]
     bodies = [reply.model_dump_json(exclude_none=True) for reply in replies]
     await connection.execute(_KEEP, tenant_id, [reply.id for reply in replies], ids, bodies, now)
-    await connection.execute(_WAKE, tenant_id, ids, now)
 
 
-async def take(connection: asyncpg.Connection, tenant_id: TenantId, held: Mapping[SagaId, Instance[Any, Any]]) -> list[Envelope]:
+async def take(connection: asyncpg.Connection, tenant_id: TenantId, ids: Collection[SagaId]) -> list[Envelope]:
     """What is kept for these sagas, which are locked, in the order in which it came; it is kept no longer."""
-    rows = await connection.fetch(_TAKE, tenant_id, list(held))
-    if not rows:
-        return []
-    # They were woken for this alone; one that it does not move would be found due for ever.
-    woken = {row["saga_id"]: held[SagaId(row["saga_id"])].wake_at for row in rows}
-    await connection.execute(_SLEEP, tenant_id, list(woken), list(woken.values()))
+    rows = await connection.fetch(_TAKE, tenant_id, list(ids))
     return [read_envelope(json.loads(row["envelope"])) for row in sorted(rows, key=lambda row: row["kept_at"])]

@@ -20,6 +20,7 @@ EDGES: Final = {
     "infra/sweeper.py": "a timer",
     "infra/token.py": "a command",
     "sagas/engine/deadlines.py": "a timer",
+    "sagas/metrics.py": "how long a saga has waited, to those who watch",
     "sagas/ops_api.py": "how old a saga is, to who asks",
     "services/payments/api.py": "a callback is too old at the time of the request",
     "services/payments/calling.py": "a timer",

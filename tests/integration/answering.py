@@ -50,11 +50,16 @@ class Participants:
     async def take(self, message: AbstractIncomingMessage) -> None:
         """Answer one frame of commands with one frame of replies for each participant."""
         at = clock.now()
-        replies: dict[str, list[Envelope]] = defaultdict(list)
-        for command in decode(message.body):
-            assert isinstance(command, Envelope)
+        commands = [command for command in decode(message.body) if isinstance(command, Envelope)]
+        for command in commands:
             self.came[command.id].append(at)
-            self.asked.append(command)
+        self.asked += commands
+        await self.answer(commands)
+
+    async def answer(self, commands: Iterable[Envelope]) -> None:
+        """Answer these commands, but for those that are met with silence."""
+        replies: dict[str, list[Envelope]] = defaultdict(list)
+        for command in commands:
             if (answer := self._answer(command)) is not None:
                 replies[owner_of(type(command.data))].append(answer)
         for writer, answers in replies.items():

@@ -29,6 +29,7 @@ STANDING: Final = {
     "payments.payment": ("tenant_id", "order_id", "due_at"),
     "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
     "sagas.saga_event": ("tenant_id", "saga_id", "message_id", "trace_id"),
+    "sagas.unheard": ("tenant_id", "saga_id", "kept_at"),
 }
 """What the sweepers' roles read beside outboxes: what is due, and where sagas stand, so that operators find them. Never content."""
 NO_SCOPE: Final = "no tenant scope is set"
