@@ -6,19 +6,14 @@ Exit codes: 0 done; 1 it ran and something is not as it should be; 2 it could no
 import asyncio
 import json
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 
-from infra.errors import Misconfigured
+from infra.cli_saga import WHY_HELP, saga_app, why
+from infra.plainly import JSON, OUT, plainly
 from infra.settings import Settings, settings_here
-
-P = ParamSpec("P")
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -27,37 +22,16 @@ app: Final = typer.Typer(
     help="Operations as a service: orders that survive crashes.\n\nStart with `oaas demo`, or `oaas up` and then `oaas token --help`.",
 )
 contracts_app: Final = typer.Typer(no_args_is_help=True, help="The messages on the wire.")
-saga_app: Final = typer.Typer(no_args_is_help=True, help="The sagas.")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(saga_app, name="saga")
+app.command(help=WHY_HELP)(why)
 
-_error: Final = Console(stderr=True)
-_out: Final = Console()
 _NAMES: Final = typer.Argument(help="tenants, inventory, orders, payments, sagas; all of them if none is named", show_default=False)
-_JSON: Final = typer.Option("--json", help="print one JSON document and nothing else")
-
-
-def plainly(command: Callable[P, None]) -> Callable[P, None]:
-    """A user's mistake ends with one clear line and exit code 2, never with a traceback."""
-
-    @wraps(command)
-    def run(*args: P.args, **keywords: P.kwargs) -> None:
-        try:
-            command(*args, **keywords)
-        except ValidationError as error:
-            for problem in error.errors():
-                _error.print(f"[red]error:[/] OAAS_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
-            raise typer.Exit(2) from None
-        except (Misconfigured, LookupError, ValueError, PermissionError, FileNotFoundError, NotADirectoryError) as error:
-            _error.print(f"[red]error:[/] {error}", highlight=False)
-            raise typer.Exit(2) from None
-
-    return run
 
 
 @app.command()
 @plainly
-def up(json_: Annotated[bool, _JSON] = False) -> None:
+def up(json_: Annotated[bool, JSON] = False) -> None:
     """Start everything here, print where it is, and run until Ctrl-C.
 
     PostgreSQL and RabbitMQ are started under `.oaas/` unless OAAS_POSTGRES_URL or OAAS_RABBITMQ_URL name servers of yours.
@@ -70,7 +44,7 @@ def up(json_: Annotated[bool, _JSON] = False) -> None:
 @app.command()
 @plainly
 def demo(
-    json_: Annotated[bool, _JSON] = False, orders: Annotated[int, typer.Option(min=0, help="how many mixed orders to play")] = 500
+    json_: Annotated[bool, JSON] = False, orders: Annotated[int, typer.Option(min=0, help="how many mixed orders to play")] = 500
 ) -> None:
     """Play a story of orders that succeed, are refused and are compensated, and prove that nothing was lost.
 
@@ -97,10 +71,10 @@ def migrate(services: Annotated[list[str] | None, _NAMES] = None) -> None:
     names = [service.name for service in load(services or [])] if services else list(MODULES)
     for name in names:
         url, secret = postgres_of(settings, name)
-        migrations.migrate(name, migrations_of(name), url, secret, lambda line: _out.print(line, highlight=False))
+        migrations.migrate(name, migrations_of(name), url, secret, lambda line: OUT.print(line, highlight=False))
     if settings.rabbitmq_management_url:
         asyncio.run(topology.apply_policies(settings))
-        _out.print("queue policies are up to date")
+        OUT.print("queue policies are up to date")
 
 
 @app.command()
@@ -142,7 +116,7 @@ def token(
     ],
     tenant: Annotated[str | None, typer.Option(help="id of the tenant it speaks for; none for `tenants:admin` and `ops`")] = None,
     ttl: Annotated[str, typer.Option(help="how long it is valid: 30s, 15m, 1h or 7d")] = "1h",
-    json_: Annotated[bool, _JSON] = False,
+    json_: Annotated[bool, JSON] = False,
 ) -> None:
     """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`."""
     from infra.token import token as issue
@@ -155,7 +129,7 @@ def token(
 @plainly
 def check(
     what: Annotated[list[str] | None, typer.Argument(help="settings, postgres, schemas, rabbitmq, policies; all if none is named")] = None,
-    json_: Annotated[bool, _JSON] = False,
+    json_: Annotated[bool, JSON] = False,
 ) -> None:
     """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is."""
     from infra.checks import check as run
@@ -165,13 +139,13 @@ def check(
         sys.stdout.write(json.dumps([finding.as_json() for finding in findings]) + "\n")
     else:
         for finding in findings:
-            finding.show(_out)
+            finding.show(OUT)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @app.command()
 @plainly
-def settings(json_: Annotated[bool, _JSON] = False) -> None:
+def settings(json_: Annotated[bool, JSON] = False) -> None:
     """List every setting: its environment variable, its value now (bold if it is not the default) and what it means."""
     from infra.settings import describe
 
@@ -191,32 +165,6 @@ def asyncapi() -> None:
     sys.stdout.write(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
 
 
-@saga_app.command()
-@plainly
-def draw(name: Annotated[str, typer.Argument(help="the saga's name, for example place-order")]) -> None:
-    """Draw a saga as a Mermaid diagram, from the value that runs."""
-    from importlib import import_module
-
-    sagas = {saga.name: saga for saga in reversed(import_module("sagas.consumers").SAGAS)}
-    if name not in sagas:
-        raise LookupError(f"there is no saga {name!r}; there is {', '.join(sagas)}")
-    sys.stdout.write(import_module("sagas.engine.drawing").mermaid(sagas[name]) + "\n")
-
-
-@saga_app.command()
-@plainly
-def record() -> None:
-    """Record what new versions of sagas mean, for the start-up check; what is recorded never changes.
-
-    A process refuses to start with a saga that means something else than when its version was released.
-    """
-    from importlib import import_module
-
-    consumers = import_module("sagas.consumers")
-    new = import_module("sagas.engine.released").record_new(consumers.SAGAS, consumers.RELEASED)
-    _out.print(f"recorded {', '.join(new)} in {consumers.RELEASED}" if new else "nothing new to record", highlight=False)
-
-
 def _print_settings(described: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
@@ -227,7 +175,7 @@ def _print_settings(described: list[dict[str, Any]]) -> None:
     for one in described:
         value = str(one["value"])
         table.add_row(one["variable"], value if value == str(one["default"]) else f"[bold]{value}[/]", one["description"])
-    _out.print(table)
+    OUT.print(table)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ _ALGORITHM: Final = "ES256"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LIFETIME: Final = re.compile(r"(?P<number>[0-9]{1,7})(?P<unit>[smhd])")
 LIFETIME_MAX: Final = timedelta(days=365)
+_OPERATORS_LIFETIME: Final = timedelta(hours=1)
 _PRIVATE: Final = "private.json"
 _PUBLIC: Final = "jwks.json"
 
@@ -45,6 +46,16 @@ def token(settings: Settings, *, tenant: str | None, scope: str, ttl: str) -> di
     )
     expires_at = (at + lifetime).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"token": issued, "tenant": tenant, "scope": " ".join(scopes), "expires_at": expires_at}
+
+
+def operators_token(settings: Settings, subject: str) -> str:
+    """OAAS_TOKEN if it is set, else a token with the scope ops from this home's development key; raises Misconfigured if there is none."""
+    if given := settings.token.get_secret_value():
+        return given
+    if not (settings.home / "keys" / _PRIVATE).is_file():
+        raise Misconfigured("no token: set OAAS_TOKEN to one with the scope ops; there is no development key in this home to make one from")
+    names = {"issuer": settings.issuer, "audience": settings.audience}
+    return issue(settings.home, now(), tenant_id=None, scopes=["ops"], lifetime=_OPERATORS_LIFETIME, subject=subject, **names)
 
 
 def ensure_development_key(home: Path) -> Path:

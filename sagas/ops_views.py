@@ -95,10 +95,11 @@ class SagaPage(BaseModel):
 
     items: list[SagaSummary]
     next: str | None
+    at: Timestamp = Field(description="when the first page was asked for, which is what stuck and ages are measured at")
 
     @classmethod
     def of(cls, page: Page) -> "SagaPage":
-        return cls(items=[SagaSummary.of(found, page.at) for found in page.found], next=page.following)
+        return cls(items=[SagaSummary.of(found, page.at) for found in page.found], next=page.following, at=page.at)
 
 
 class Outstanding(BaseModel):
@@ -150,6 +151,7 @@ class Legality(BaseModel):
 class SagaView(SagaSummary):
     """A saga as a whole."""
 
+    at: Timestamp = Field(description="the time of this answer")
     why: str | None = Field(description="why it turned back")
     wakes_at: Timestamp | None = Field(description="when it does something by itself")
     unreadable: str | None = Field(description="why this release cannot read it")
@@ -164,6 +166,7 @@ class SagaView(SagaSummary):
         missing = [] if held is None or held.instance.state.is_final else held.instance.outstanding
         return cls(
             **_summary(looked.found, at),
+            at=at,
             why=held.instance.why.value if held and held.instance.why else None,
             wakes_at=looked.wake_at,
             unreadable=looked.unreadable,

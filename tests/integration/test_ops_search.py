@@ -126,7 +126,7 @@ async def test_a_wrong_filter_is_named(desk: Desk, params: dict[str, str], field
     assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
 
 
-@pytest.mark.parametrize("cursor", ["x", "", "AAAA", "_" * 44, "A" * 43 + "B"])
+@pytest.mark.parametrize("cursor", ["x", "", "AAAA", "_" * 44, "A" * 43 + "="])
 async def test_a_cursor_that_was_not_given_out_is_refused(desk: Desk, cursor: str) -> None:
     assert (await desk.get("/sagas", cursor=cursor)).status_code == 400
 
