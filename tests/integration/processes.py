@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.addresses import PARTICIPANTS
-from contracts.messages import Envelope, Reply
+from contracts.messages import Envelope, Later, Reply
 from infra.consumer import Consumer, Delivery
 from infra.database import open_pool
 from infra.handling import Decide, Handles, Repository
@@ -88,7 +88,7 @@ def mortal(handles: Handles, faults: Faults) -> Handles:
     """The same use cases, some of which have a bug now and then, in a process that may die."""
 
     def breakable(use_case: Decide) -> Decide:
-        def decide(received: Envelope, state: Any) -> Reply | None:
+        def decide(received: Envelope, state: Any) -> Reply | Later | None:
             faults.may_break(received)
             return use_case(received, state)
 

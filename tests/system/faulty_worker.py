@@ -17,7 +17,7 @@ from typing import Any, Final
 import uvloop
 
 from contracts.inventory import ReserveStock
-from contracts.messages import Envelope, Reply
+from contracts.messages import Envelope, Later, Reply
 from infra.consumer import Consumer, Delivery
 from infra.handling import Decide, Handles
 from infra.service import Service
@@ -53,7 +53,7 @@ def _die() -> None:
 
 def _at_sku(sku: str, strike: Callable[[], None]) -> Callable[[Service], Service]:
     def around(decide: Decide) -> Decide:
-        def decide_or_strike(envelope: Envelope, state: Any) -> Reply | None:
+        def decide_or_strike(envelope: Envelope, state: Any) -> Reply | Later | None:
             assert isinstance(envelope.data, ReserveStock)
             if any(line.sku == sku for line in envelope.data.lines):
                 strike()
