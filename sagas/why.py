@@ -140,8 +140,8 @@ def _until(asking: Asking, now: datetime) -> str:
         return "never answered, and not asked any more"
     if asking.deadline is None:
         return "no time runs for it"
-    then = "asked again" if asking.status is Status.RETRYING or asking.phase is not Phase.ASK else "not waited for in this try"
-    return f"no answer yet, {then} after {_when(asking.deadline, now)}"
+    insists = asking.status is Status.RETRYING or asking.phase is not Phase.ASK
+    return f"no answer yet; {'asked again' if insists else 'this try ends'} {_when(asking.deadline, now)}"
 
 
 def _failure(event: Mapping[str, object], now: datetime) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import httpx
 from pydantic import SecretStr
 
 from infra.clock import now
@@ -29,9 +30,11 @@ from infra.unscoped_search import SagaSearch
 from sagas.engine.instance import State
 from sagas.search import SagaFilter, find_page
 from tests.bench.million_rows import fill
+from tests.integration.desk import at_the_desk
 
 LIMIT_MS: Final = 200
 ROUNDS: Final = 40
+HTTP_ROUNDS: Final = 20
 PAGE: Final = 50
 Ask = Callable[[dict[str, Any]], Awaitable[object]]
 Row = tuple[str, float, float]
@@ -114,6 +117,28 @@ async def measure_lookups(search: SagaSearch, some: list[asyncpg.Record], number
     ]
 
 
+async def measure_http(settings: Settings, some: list[asyncpg.Record]) -> list[Row]:
+    """The same through HTTP, token and JSON included: each filter alone, one saga, one story, a dry run."""
+    chance = random.Random(4)
+    with tempfile.TemporaryDirectory() as home:
+        async with at_the_desk(settings, Path(home)) as desk, httpx.AsyncClient(base_url=desk.base_url, headers=desk.operator) as client:
+
+            async def ask(path: str, **params: Any) -> None:
+                (await client.get(f"/v1/ops{path}", params=params)).raise_for_status()
+
+            async def count() -> None:
+                body = {"filter": {"older_than": "1s"}, "reason": "how many"}
+                (await client.post("/v1/ops/sagas/retry", json=body)).raise_for_status()
+
+            def one(name: str) -> Callable[[], Awaitable[object]]:
+                return lambda: ask("/sagas", **({name: str(drawn(chance, some)[name])} if name else {}))
+
+            rows = [await measured(f"HTTP {name or 'all'}", HTTP_ROUNDS, one(name)) for name in ("", *SagaFilter.model_fields)]
+            rows.append(await measured("HTTP show", HTTP_ROUNDS, lambda: ask(f"/sagas/{chance.choice(some)['id']}")))
+            rows.append(await measured("HTTP why", HTTP_ROUNDS, lambda: ask(f"/why/{chance.choice(some)['subject']}")))
+            return [*rows, await measured("HTTP dry run", HTTP_ROUNDS, count)]
+
+
 def show(rows: list[Row]) -> None:
     """The table, slowest first."""
     for name, p50, p95 in sorted(rows, key=lambda row: -row[2]):
@@ -133,6 +158,7 @@ async def run(settings: Settings, sagas: int) -> int:
     try:
         search = SagaSearch("sagas", pool)
         rows = await measure_filters(search, some) + await measure_lookups(search, some, numbers, connection)
+        rows += await measure_http(settings, some)
     finally:
         await pool.dispose()
         await connection.close()
