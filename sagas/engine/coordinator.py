@@ -141,7 +141,7 @@ class Coordinator:
         held.move(moved, envelope.traceparent)
         if any(entry.kind is Kind.CONTRADICTED for entry in moved.entries):
             _contradictions.labels(held.saga.name).inc()
-            _log.error("a participant contradicts itself", extra={"saga": held.instance.id, "message": str(envelope.id)})
+            _log.error("a participant contradicts itself", extra={"saga": held.instance.id, "message_id": envelope.id})
 
     async def hear_what_was_kept(self, scope: Scope, state: Group) -> None:
         """Move the locked sagas by the replies that met processes of another release."""
