@@ -25,7 +25,7 @@ from infra.unscoped import OpenSagas, Standing
 from sagas.engine.instance import State
 
 _log: Final = logging.getLogger(__name__)
-_COUNT_EVERY_S: Final = 10.0
+_COUNT_EVERY_S: Final = 5.0
 _OPEN: Final = tuple(state for state in State if not state.is_final)
 
 

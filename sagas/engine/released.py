@@ -8,22 +8,23 @@ import ast
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from infra.errors import Misconfigured
 from sagas.engine.definition import Saga, Step
 from sagas.engine.naming import Build
 
 Outline = dict[str, Any]
 
 
-class NotAsReleased(Exception):
+class NotAsReleased(Misconfigured):
     """A saga that means something else than when its version was released, or that is not recorded yet."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(["sagas are not as they were released:", *(f"- {problem}" for problem in problems)]))
+        super().__init__(" | ".join(problems))
         self.problems = problems
 
 
@@ -69,8 +70,9 @@ def text_of(build: Build | None) -> str | None:
     if build is None:
         return None
     found = [node for node in _functions(inspect.getsourcefile(build) or "") if _is_code_of(node, build)]
-    assert len(found) == 1, f"{build} has {len(found)} sources"
-    body = found[0].body
+    assert found, f"{build} has no source"
+    # A lambda inside another lies within both.
+    body = max(found, key=lambda node: (node.lineno, node.col_offset)).body
     return "; ".join(map(ast.unparse, body)) if isinstance(body, list) else ast.unparse(body)
 
 
@@ -80,24 +82,41 @@ def _problems(saga: Saga[Any, Any], recorded: Outline | None) -> Iterator[str]:
         yield f"{name} is not recorded: run `oaas saga record` and commit what it writes"
         return
     now = outline(saga)
-    if fingerprint(now) != recorded["fingerprint"]:
+    if {fingerprint(now), fingerprint(recorded["outline"])} != {recorded["fingerprint"]}:
         changed = "; ".join(_differences(recorded["outline"], now)) or "the record itself was edited"
-        yield f"{name} has changed: {changed}. Sagas under way began with the old meaning: add version {saga.version + 1} beside it"
+        yield f"{name} is not as it was released: {changed}. Its sagas under way began with that: add version {saga.version + 1} beside it"
 
 
 def _differences(old: Outline, new: Outline) -> Iterator[str]:
-    before, after = _facts(old), _facts(new)
-    for fact in sorted(before.keys() | after.keys()):
-        if before.get(fact) != after.get(fact):
-            yield f"{fact} was {before.get(fact)!r}, is {after.get(fact)!r}"
+    before, after = _steps(old), _steps(new)
+    gone, added = [name for name in before if name not in after], [name for name in after if name not in before]
+    for name in gone:
+        # Whatever else it is, a step is known by its name: commands that are under way were numbered with it.
+        same = next((other for other in added if after[other] == before[name]), None)
+        yield f"step {name} is called {same} now" if same else f"step {name} is gone"
+        added = [other for other in added if other != same]
+    yield from (f"step {name} is new" for name in added)
+    kept = {name: step for name, step in before.items() if name in after}
+    for name, step in kept.items():
+        yield from (
+            f"{what} of step {name} was {step[what]!r}, is {after[name][what]!r}" for what in step if step[what] != after[name][what]
+        )
+    if (was := _order(old, kept)) != (now := _order(new, kept)):
+        yield f"the order of steps was {was}, is {now}"
+    for what in old.keys() - {"steps"}:
+        # A pivot that is merely called otherwise has been told already.
+        if old[what] != new[what] and (what != "pivot" or old[what] in after):
+            yield f"{what} was {old[what]!r}, is {new[what]!r}"
 
 
-def _facts(outlined: Outline) -> dict[str, Any]:
-    facts = {name: value for name, value in outlined.items() if name != "steps"}
-    facts["the order of steps"] = [[step["name"] for step in group] for group in outlined["steps"]]
-    for group in outlined["steps"]:
-        facts |= {f"{what} of step {step['name']}": value for step in group for what, value in step.items() if what != "name"}
-    return facts
+def _steps(outlined: Outline) -> dict[str, Outline]:
+    return {step["name"]: {what: step[what] for what in step if what != "name"} for group in outlined["steps"] for step in group}
+
+
+def _order(outlined: Outline, names: Collection[str]) -> str:
+    """The steps with these names in the order in which they are asked, `a + b > c`: a and b at once, then c."""
+    groups = ([step["name"] for step in group if step["name"] in names] for group in outlined["steps"])
+    return " > ".join(" + ".join(group) for group in groups if group)
 
 
 def _step(step: Step[Any, Any]) -> Outline:

@@ -14,7 +14,7 @@ _TIMES: Final = ("deadline", "abandon_within", "park_at_most", "undo_silence_max
 _NEEDED_TO_TURN_BACK: Final = ("abandon", "no_answer", "fault", "cancelled")
 
 
-class UnsoundSaga(Exception):
+class UnsoundSaga(ValueError):
     """A saga that could not be run to its end."""
 
     def __init__(self, saga: Saga[Any, Any], problems: list[str]) -> None:

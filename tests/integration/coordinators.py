@@ -3,16 +3,12 @@
 The sagas ask the real commands, so that the real coordinator, timers and broker run them; the participants are simulated.
 """
 
-import asyncio
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import uvloop
 
@@ -28,8 +24,8 @@ from infra.worker import Worker
 from sagas.engine.coordinator import Coordinator
 from sagas.engine.deadlines import Deadlines
 from sagas.engine.definition import Retry, Saga, Step, parallel
+from tests.integration.workers import WorkerProcess, worker_process
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=10), factor=1, on=(PaymentRefused,))
 """As an outage of somebody else's has it: tried again every ten seconds."""
 SHORT_PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=2), factor=1, on=(PaymentRefused,))
@@ -140,54 +136,12 @@ def service(sagas: Iterable[Saga[Any, Any]]) -> Service:
     return Service(name="sagas", handles=lambda _: (coordinator.handles(),), api="sagas.api", background=watch)
 
 
-class CoordinatorProcess:
-    """One release's coordinator in a process of its own."""
-
-    def __init__(self, release: str, settings: Settings, folder: Path) -> None:
-        name = f"{release} {uuid4()}"
-        self._ready = folder / f"{name}.ready"
-        self.log = folder / f"{name}.log"
-        given = {
-            "OAAS_POSTGRES_URL": settings.postgres_url,
-            "OAAS_RABBITMQ_URL": settings.rabbitmq_url,
-            "OAAS_RABBITMQ_MANAGEMENT_URL": settings.rabbitmq_management_url,
-            "OAAS_ROLE_SECRET": settings.role_secret.get_secret_value(),
-            "OAAS_SETTLE_MAX_S": str(settings.settle_max_s),
-            "OAAS_READY_FILE": str(self._ready),
-            "PYTHONPATH": str(ROOT),
-            "PATH": "",
-        }
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "tests.integration.coordinators", release]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=log, stderr=subprocess.STDOUT)
-
-    async def consumes(self) -> None:
-        """Wait until it does."""
-        async with asyncio.timeout(60):
-            while not self._ready.exists():
-                assert self._process.poll() is None, self.log.read_text()
-                await asyncio.sleep(0.05)
-
-    def cpu_s(self) -> float:
-        """Processor time that it has used so far, seconds (Linux)."""
-        user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / 100
-
-    async def end(self, number: signal.Signals) -> None:
-        """Send it the signal and wait for its end."""
-        self._process.send_signal(number)
-        await asyncio.to_thread(self._process.wait, 30)
-
-
 @asynccontextmanager
-async def coordinating(release: str, settings: Settings, folder: Path) -> AsyncIterator[CoordinatorProcess]:
-    """A release's coordinator, consuming; ended in any case."""
-    process = CoordinatorProcess(release, settings, folder)
-    try:
-        await process.consumes()
+async def coordinating(release: str, settings: Settings, folder: Path, **overrides: str) -> AsyncIterator[WorkerProcess]:
+    """A release's coordinator in a process of its own, consuming; ended in any case."""
+    command = [sys.executable, "-m", "tests.integration.coordinators", release]
+    async with worker_process(command, settings, folder, **overrides) as process:
         yield process
-    finally:
-        await process.end(signal.SIGTERM)
 
 
 if __name__ == "__main__":

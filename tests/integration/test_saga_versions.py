@@ -1,6 +1,8 @@
 """Versions in flight: a saga ends by the rules it began with, whichever releases read the queues, and no reply is lost between them."""
 
 import asyncio
+import json
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +14,13 @@ import pytest
 from contracts.addresses import dead_letter_queue
 from contracts.messages import Envelope, Reply
 from contracts.values import SagaId, TenantId
+from sagas.consumers import RELEASED
 from sagas.engine.coordinator import saga_id
+from sagas.engine.released import fingerprint
 from tests.integration.answering import Participants, agree, begin, order_placed, participants
 from tests.integration.coordinators import coordinating
 from tests.integration.messaging import REPLIES, Stage, until
+from tests.integration.workers import WorkerProcess
 
 MANY: Final = 1_000
 VERSION_1: Final = {"tenants.ReserveQuota.v1", "inventory.ReserveStock.v1", "orders.ApproveOrder.v1"}
@@ -141,3 +146,21 @@ async def test_while_only_the_old_release_runs_what_it_cannot_read_waits_for_the
     async with coordinating("new", stage.settings, tmp_path):
         await all_are(stage, ids, 2, "COMPLETED")
     assert await stage.rows("SELECT * FROM sagas.unheard") == []
+
+
+async def test_a_process_whose_saga_is_not_as_it_was_released_does_not_start_and_says_why(stage: Stage, tmp_path: Path) -> None:
+    record = tmp_path / "released.json"
+    known = json.loads(RELEASED.read_text())
+    outlined = known["place-order"]["2"]["outline"]
+    next(step for group in outlined["steps"] for step in group if step["name"] == "reserve-stock")["name"] = "take-stock"
+    known["place-order"]["2"]["fingerprint"] = fingerprint(outlined)
+    record.write_text(json.dumps(known))
+    code = (
+        "import sys; from pathlib import Path; import sagas.consumers; from infra.cli import main\n"
+        f"sagas.consumers.RELEASED = Path({str(record)!r}); sys.argv = ['oaas', 'worker', 'sagas']; main()"
+    )
+    process = WorkerProcess([sys.executable, "-c", code], stage.settings, tmp_path)
+    exit_code, said = await process.ended(), " ".join(process.log.read_text().split())
+    assert exit_code == 2, said
+    assert "error: place-order version 2 is not as it was released: step take-stock is called reserve-stock now" in said
+    assert "Traceback" not in said
