@@ -172,9 +172,9 @@ def test_a_record_that_somebody_edited_is_seen(record: Path) -> None:
 def test_lambdas_on_one_line_and_inside_each_other_are_told_apart() -> None:
     pair: list[Callable[..., Any]] = [lambda order, so_far: order.total, lambda order, so_far: order.lines]
     assert [text_of(one) for one in pair] == ["order.total", "order.lines"]
-    outer = lambda order, so_far: lambda line: line.sku  # noqa: E731
-    assert text_of(outer) == "lambda line: line.sku"
-    assert text_of(outer(None, None)) == "line.sku"
+    nest: list[Callable[..., Callable[..., Any]]] = [lambda order, so_far: lambda line: line.sku]
+    assert text_of(nest[0]) == "lambda line: line.sku"
+    assert text_of(nest[0](None, None)) == "line.sku"
 
 
 def test_what_runs_is_what_is_recorded() -> None:
