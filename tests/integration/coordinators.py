@@ -6,6 +6,7 @@ The sagas ask the real commands, so that the real coordinator, timers and broker
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,8 @@ from sagas.engine.deadlines import Deadlines
 from sagas.engine.definition import Retry, Saga, Step, parallel
 from tests.integration.workers import WorkerProcess, worker_process
 
-PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=10), factor=1, on=(PaymentRefused,))
-"""As an outage of somebody else's has it: tried again every ten seconds."""
+PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=30), factor=1, on=(PaymentRefused,))
+"""As an outage of somebody else's has it: tried again every half minute."""
 SHORT_PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=2), factor=1, on=(PaymentRefused,))
 _LONG: Final = timedelta(hours=2)
 _WHY: Final[dict[str, Any]] = {"no_answer": Rejection.NO_ANSWER, "fault": Rejection.FAULT, "cancelled": Rejection.CANCELLED}
@@ -122,6 +123,7 @@ _RELEASES: Final[dict[str, tuple[Saga[Any, Any], ...]]] = {
     "timers": (QUICK, patient(PAUSE)),
     "short-timers": (QUICK, patient(SHORT_PAUSE)),
     "old": (ERRAND_1,),
+    "ready": (ERRAND_1, replace(ERRAND_2, begins=False)),
     "new": (ERRAND_1, ERRAND_2),
 }
 
