@@ -10,6 +10,7 @@ import asyncpg
 from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
 from sagas.engine.definition import Saga
+from sagas.engine.instance import Asking, Instance
 from sagas.engine.instances import Held, UnknownDefinition, held_from
 from sagas.search import FoundSaga
 
@@ -57,6 +58,11 @@ async def look(
 async def subjects_of(scope: Scope, ids: Sequence[SagaId]) -> list[str]:
     """What the tenant's sagas with these ids are about."""
     return [row["subject"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, list(ids))]
+
+
+def until(instance: Instance[Any, Any], asking: Asking) -> datetime | None:
+    """When silence counts, or when it is asked again; None while no time runs for it: parked, paused, contradicted."""
+    return None if instance.is_held or instance.parked_at is not None else asking.deadline
 
 
 def _looked(row: asyncpg.Record, definitions: Definitions) -> Looked:

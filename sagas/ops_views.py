@@ -12,7 +12,7 @@ from infra.http import Timestamp
 from sagas.engine.narrative import sentence
 from sagas.engine.outlook import name_of
 from sagas.engine.verbs import Verb, why_not
-from sagas.looking import Looked
+from sagas.looking import Looked, until
 from sagas.many import ActedOn, DryRun
 from sagas.operating import Outcome, Result
 from sagas.search import FoundSaga, Page, SagaFilter, Word
@@ -163,7 +163,7 @@ class SagaView(SagaSummary):
     @classmethod
     def whole(cls, looked: Looked, at: datetime) -> "SagaView":
         held = looked.held
-        missing = [] if held is None or held.instance.state.is_final else held.instance.outstanding
+        missing = [] if held is None or held.instance.state.is_final else [(held.instance, one) for one in held.instance.outstanding]
         return cls(
             **_summary(looked.found, at),
             at=at,
@@ -171,8 +171,8 @@ class SagaView(SagaSummary):
             wakes_at=looked.wake_at,
             unreadable=looked.unreadable,
             outstanding=[
-                Outstanding(step=name_of(one), status=one.status, attempts=one.attempts, asked_at=one.asked_at, until=one.deadline)
-                for one in missing
+                Outstanding(step=name_of(one), status=one.status, attempts=one.attempts, asked_at=one.asked_at, until=until(instance, one))
+                for instance, one in missing
             ],
             verbs=_legalities(looked),
             events=[_fact(event) for event in looked.events],

@@ -17,7 +17,7 @@ from sagas.engine.instance import Asking, Instance, Phase, State, Status
 from sagas.engine.narrative import sentence
 from sagas.engine.outlook import is_past_return, name_of
 from sagas.engine.verbs import Verb, why_not
-from sagas.looking import Looked
+from sagas.looking import Looked, until
 
 _WHERE: Final[Mapping[str, str]] = {
     State.RUNNING: "It is under way.",
@@ -119,7 +119,7 @@ def _waits_for(looked: Looked, instance: Instance, now: datetime) -> Iterator[st
     if instance.state.is_final:
         return
     for asking in instance.outstanding:
-        yield f"{name_of(asking)}: {_asked(asking, now)}; {_until(asking, now)}."
+        yield f"{name_of(asking)}: {_asked(asking, now)}; {_until(asking, until(instance, asking), now)}."
     if instance.state is State.PARKED and looked.wake_at is not None:
         yield f"Somebody to mend the fault, until {_when(looked.wake_at, now)}; then it is given up."
     elif looked.wake_at is not None and not any(asking.deadline == looked.wake_at for asking in instance.outstanding):
@@ -131,17 +131,17 @@ def _asked(asking: Asking, now: datetime) -> str:
     return f"asked {times}, first {_when(asking.asked_at, now)}"
 
 
-def _until(asking: Asking, now: datetime) -> str:
+def _until(asking: Asking, deadline: datetime | None, now: datetime) -> str:
     if asking.contradicted:
         return "answered in a way that cannot be, so nobody knows what is true"
     if asking.status is Status.FAULTED:
         return "the participant failed on it and has given it up"
     if asking.status is Status.SILENT:
         return "never answered, and not asked any more"
-    if asking.deadline is None:
-        return "no time runs for it"
+    if deadline is None:
+        return "no answer yet; no time runs for it"
     insists = asking.status is Status.RETRYING or asking.phase is not Phase.ASK
-    return f"no answer yet; {'asked again' if insists else 'this try ends'} {_when(asking.deadline, now)}"
+    return f"no answer yet; {'asked again' if insists else 'this try ends'} {_when(deadline, now)}"
 
 
 def _failure(event: Mapping[str, object], now: datetime) -> str:

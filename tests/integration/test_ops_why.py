@@ -96,6 +96,8 @@ async def test_who_intervened_is_told_and_so_is_what_was_refused(desk: Desk) -> 
     assert "It came to nothing: cannot cancel: it is past the point of no return" in refused
     assert "pause by developer: looking into it" in paused
     assert any(f"oaas saga resume {id}" in line for line in told["to_do"])
+    assert any("no time runs for it" in line for line in told["waits_for"])
+    assert [missing["until"] for missing in (await desk.show(id))["outstanding"]] == [None]
 
 
 async def test_a_saga_that_goes_on_alone_needs_nobody_and_a_stuck_one_does(desk: Desk) -> None:
