@@ -16,7 +16,8 @@ from contracts.values import SagaId, TenantId
 class Message(BaseModel):
     """Anything that one service tells another."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An error's text goes into logs, dead letters and the saga's history: what was sent may be secret, such as a card's token.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @classmethod
     def received(cls, data: Mapping[str, Any]) -> Self:
@@ -87,7 +88,7 @@ class Envelope(BaseModel):
     `id` is a UUIDv7, for commands a UUIDv5 of saga, phase, step and round, so that asking again is the same message.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     specversion: str = "1.0"
     id: UUID

@@ -85,14 +85,17 @@ class Batches:
     async def _decide(self, scope: Scope, handles: Handles, received: dict[Key, Envelope]) -> dict[Key, str]:
         state = await handles.repository.load(scope, list(received.values()))
         answers = {}
+        later = []
         with ExitStack() as spans:
             for key, envelope in received.items():
                 traceparent = spans.enter_context(step_of_journey(envelope, self._service))
                 reply = handles.decide[type(envelope.data)](envelope, state)
                 if reply is LATER:
-                    await self._deferred.note(scope, envelope)
+                    later.append(envelope)
                 elif isinstance(envelope.data, Command):
                     answers[key] = self._answer(scope, envelope, reply, traceparent)
+            # Before they are saved: what one of the group asked for may be answered by what its neighbours have changed.
+            await self._deferred.note(scope, later)
             await handles.repository.save(scope, state)
         crash_point(self._service, "save")
         return answers

@@ -4,20 +4,23 @@
     ... a payment provider calls back, a person in the shop decides ...
     answer() -> the reply is sent, the inbox remembers it, the row here goes                            one commit
 
-Asked again meanwhile, a command changes nothing; asked again afterwards, it gets the answer that was given here.
+Asked again meanwhile, a command changes nothing; asked again afterwards, it gets the answer that was given here. Whoever waits can also
+be told that there is trouble, by `fault`: they wait on, and get the answer once there is one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
+
+import asyncpg
 
 from contracts.catalog import name_of
-from contracts.messages import Command, Envelope, Reply
-from contracts.values import SagaId
+from contracts.messages import Command, Envelope, Reply, StepFaulted
 from infra.inbox import Inbox, Key
 from infra.transaction import Scope
 
 R = TypeVar("R", bound=Reply)
+Asked = tuple[type[Command[Any]], str]
+"""What is waited for: a command's class, and its subject."""
 
 
 class Deferred:
@@ -27,22 +30,30 @@ class Deferred:
         self._inbox = Inbox(service)
         self._note = f"""
             INSERT INTO {service}.unanswered (tenant_id, command_id, type, subject, saga_id, traceparent, asked_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+            SELECT $1, command_id, type, subject, saga_id, traceparent, $7
+            FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[])
+                AS given (command_id, type, subject, saga_id, traceparent)"""
         # Whoever deletes the row answers: of two at once the second finds nothing left.
         self._take = f"""
-            DELETE FROM {service}.unanswered WHERE tenant_id = $1 AND subject = ANY($2::text[]) AND type = $3
-            RETURNING subject, command_id, saga_id, traceparent"""
+            DELETE FROM {service}.unanswered AS row USING unnest($2::text[], $3::text[]) AS given (type, subject)
+            WHERE row.tenant_id = $1 AND row.type = given.type AND row.subject = given.subject
+            RETURNING row.type, row.subject, command_id, saga_id, traceparent"""
+        self._find = f"""
+            SELECT subject, command_id, saga_id, traceparent FROM {service}.unanswered
+            WHERE tenant_id = $1 AND type = $2 AND subject = $3 AND saga_id IS NOT NULL"""
 
-    async def note(self, scope: Scope, envelope: Envelope) -> None:
-        """Remember who asked; in the transaction that took the command in."""
+    async def note(self, scope: Scope, envelopes: Sequence[Envelope]) -> None:
+        """Remember who asked; in the transaction that took the commands in. One statement, however many there are."""
+        if not envelopes:
+            return
         await scope.connection.execute(
             self._note,
             scope.tenant_id,
-            envelope.id,
-            envelope.type,
-            envelope.subject,
-            envelope.sagaid,
-            envelope.traceparent,
+            [one.id for one in envelopes],
+            [one.type for one in envelopes],
+            [one.subject for one in envelopes],
+            [one.sagaid for one in envelopes],
+            [one.traceparent for one in envelopes],
             scope.now,
         )
 
@@ -52,17 +63,37 @@ class Deferred:
 
     async def answer_each(self, scope: Scope, command: type[Command[R]], replies: Mapping[str, R]) -> int:
         """As `answer`, for many subjects at once: subject -> reply. As many statements for a hundred as for one."""
-        waiting = await scope.connection.fetch(self._take, scope.tenant_id, list(replies), name_of(command))
-        bodies = {
-            Key(name_of(command), row["command_id"]): _send(
-                scope, row["subject"], replies[row["subject"]], row["command_id"], row["saga_id"], row["traceparent"]
-            )
-            for row in waiting
-        }
+        return await self.answer_all(scope, {(command, subject): reply for subject, reply in replies.items()})
+
+    async def answer_all(self, scope: Scope, replies: Mapping[Asked, Reply]) -> int:
+        """As `answer_each`, for several classes of command at once; that each reply is one of its command's is up to the caller."""
+        if not replies:
+            return 0
+        named = {(name_of(command), subject): reply for (command, subject), reply in replies.items()}
+        types, subjects = [type for type, _ in named], [subject for _, subject in named]
+        waiting = await scope.connection.fetch(self._take, scope.tenant_id, types, subjects)
+        bodies = {Key(row["type"], row["command_id"]): _send(scope, row, named[row["type"], row["subject"]]) for row in waiting}
         await self._inbox.remember(scope.connection, scope.tenant_id, bodies)
         return len(waiting)
 
+    async def fault(self, scope: Scope, command: type[Command[Any]], subject: str, error: str, fingerprint: str) -> int:
+        """Tell every saga that waits for such an answer why there is none yet: it parks in sight, and still waits.
 
-def _send(scope: Scope, subject: str, reply: Reply, command_id: UUID, saga_id: SagaId | None, traceparent: Any) -> str:
-    scope.send(reply, subject=subject, sagaid=saga_id, causationid=command_id, commandid=command_id, traceparent=traceparent)
+        `error` is cut to what fits; `fingerprint` is the same for every fault of this kind. Returns how many were told.
+        """
+        waiting = await scope.connection.fetch(self._find, scope.tenant_id, name_of(command), subject)
+        for row in waiting:
+            _send(scope, row, StepFaulted(error=error[:300], fingerprint=fingerprint))
+        return len(waiting)
+
+
+def _send(scope: Scope, row: asyncpg.Record, reply: Reply) -> str:
+    scope.send(
+        reply,
+        subject=row["subject"],
+        sagaid=row["saga_id"],
+        causationid=row["command_id"],
+        commandid=row["command_id"],
+        traceparent=row["traceparent"],
+    )
     return scope.outgoing[-1].body

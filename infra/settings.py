@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         0.25, description="first pause before the payment provider is asked again, seconds; doubles each time"
     )
     payment_backoff_max_s: Seconds = Field(15, description="longest pause before the payment provider is asked again, seconds")
+    payment_refused_backoff_max_s: Seconds = Field(
+        300, description="longest pause before the payment provider is called again for a capture, void or refund it refuses, seconds"
+    )
+    payment_refusals_max: Count = Field(
+        3, description="refusals of a capture, void or refund after which its saga is told, and waits parked"
+    )
     payment_lease_s: Seconds = Field(20, description="age of a call above which another worker takes the payment over, seconds")
     payment_calls_max: Count = Field(32, description="payments that one process works on at the same time")
 

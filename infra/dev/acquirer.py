@@ -11,6 +11,7 @@ The token chooses how it behaves; a number at its end says how often, or for how
 
     tok_ok  tok_refused (insufficient_funds)  tok_slow[_S]  tok_late[_S], tok_late_refused (202, and a callback later)  tok_pending_forever
     tok_charge_then_timeout (does it, and does not answer)  tok_reset (does it, and breaks the connection)  tok_down[_N] (503, N times)
+    tok_capture_refused[_N], tok_void_refused[_N], tok_refund_refused[_N] (try_again_later, N times, each under a key of its own)
 
 Slowness, timeouts, resets and 503s befall the first calls of each operation on the payment, not only its authorisation.
 """
@@ -39,6 +40,7 @@ from infra.dev.acquirer_books import Books, Order
 SLOW_S: Final = 2.0
 LATE_S: Final = 0.5
 DOWN_TIMES: Final = 3
+REFUSED_TIMES: Final = 3
 HOLD_S: Final = 60.0
 """How long a connection is held that will get no answer."""
 _LOOK_EVERY_S: Final = 0.05
@@ -102,7 +104,8 @@ class Desk(BaseHTTPRequestHandler):
         if order.operation == "authorise":
             _authorise(books, order, manner, number)
         else:
-            books.move(order)
+            refuses = manner == f"{order.operation}_refused"
+            books.move(order, refusals=int(number or REFUSED_TIMES) if refuses else 0)
         self._leave(manner) if manner in ("charge_then_timeout", "reset") else self._answer_outcome(books.known(order.key) or {})
 
     def _leave(self, manner: str) -> None:
@@ -149,7 +152,7 @@ def _manner(token: str) -> tuple[str, float | None]:
 
 
 def _authorise(books: Books, order: Order, manner: str, number: float | None) -> None:
-    refusal = "insufficient_funds" if manner.endswith("refused") else "invalid_token" if manner == "invalid" else None
+    refusal = "insufficient_funds" if manner in ("refused", "late_refused") else "invalid_token" if manner == "invalid" else None
     if manner == "pending_forever":
         books.authorise(order, pending=True)
     elif manner.startswith("late"):

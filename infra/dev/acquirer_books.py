@@ -89,14 +89,16 @@ class Books:
             if not pending:
                 self._decide(reference)
 
-    def move(self, order: Order) -> None:
-        """Capture, refund or void what the reference names."""
+    def move(self, order: Order, *, refusals: int = 0) -> None:
+        """Capture, refund or void what the reference names; of each operation on it, refuse the first `refusals` keys."""
         with self._lock, self._db:
             if self._is_known(order.key):
                 return
             row = self._db.execute("SELECT * FROM payment WHERE reference = ?", (order.reference,)).fetchone()
             code = self._objection(order, row)
-            if code is not None:
+            if code is None and self._refused(order) < refusals:
+                code = "try_again_later"
+            elif code is not None:
                 self._violated(f"{order.operation} of {order.payment}: {code}")
             elif order.operation != "void" or row["state"] in ("AUTHORISED", "PENDING"):
                 self._move(order, row)
@@ -165,6 +167,10 @@ class Books:
 
     def _is_known(self, key: str) -> bool:
         return self._db.execute("SELECT 1 FROM operation WHERE key = ?", (key,)).fetchone() is not None
+
+    def _refused(self, order: Order) -> int:
+        asked = "SELECT count(*) FROM operation WHERE reference = ? AND operation = ? AND status = 'refused'"
+        return int(self._db.execute(asked, (order.reference, order.operation)).fetchone()[0])
 
     def _objection(self, order: Order, row: sqlite3.Row | None) -> str | None:
         if row is None:

@@ -4,6 +4,9 @@
     call     the provider is called, or asked what came of an earlier call with the same key
     end      the outcome and the answers to whoever waits for it; guarded by the row's revision          one commit
 
+Money that is held or taken and that the provider refuses to move is called for again, under a new key, after a pause that grows. Whoever
+waits is told once that it is refused, so that it is seen, and is answered when the provider has come round.
+
 A process that dies anywhere in between leaves an intent behind; when its lease is over, somebody asks the provider about the same key
 and goes on from there. What cannot be found out now is asked again after a pause that grows: meanwhile nobody gets an answer.
 """
@@ -16,6 +19,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
+from prometheus_client import Counter
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from contracts.values import OrderId, TenantId
@@ -26,12 +30,15 @@ from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
 from infra.unscoped import DuePayments
 from services.payments import repository
-from services.payments.answering import answer_whoever_waits
+from services.payments.answering import answer_whoever_waits, tell_whoever_waits
 from services.payments.http_provider import HttpProvider
 from services.payments.model import Payment
-from services.payments.provider import Call, InDoubt, Outcome, PaymentProvider
+from services.payments.provider import Call, InDoubt, Operation, Outcome, PaymentProvider, Refused
 
 _log: Final = logging.getLogger(__name__)
+_refusals: Final = Counter(
+    "oaas_payment_refusals_total", "Captures, voids and refunds that the payment provider has refused", ["operation"]
+)
 _LOOK_EVERY_S: Final = 0.25
 """A commit in this process wakes at once; this finds what others left behind, and what a pause was for."""
 _SET_ASIDE_S: Final = 60.0
@@ -119,10 +126,14 @@ class Calls:
         async with self._transaction(tenant_id) as scope:
             payment = await repository.lock(scope, order_id)
             # Another worker has taken it over, because we were slower than our lease: its outcome counts.
-            if payment is None or not payment.learn(call, outcome, scope.now, self._pause_after(payment)):
+            if payment is None or not payment.learn(call, outcome, scope.now, self._pause_after(payment, outcome)):
                 return
             await repository.save(scope, [payment])
-            await answer_whoever_waits(scope, payment)
+            await answer_whoever_waits(scope, [payment])
+            if isinstance(outcome, Refused) and payment.refusals == self._settings.payment_refusals_max:
+                await tell_whoever_waits(scope, payment, call.operation, outcome.code)
+        if isinstance(outcome, Refused) and call.operation is not Operation.AUTHORISE:
+            _note_refusal(tenant_id, payment, call, outcome)
 
     async def _outcome_of(self, call: Call, metadata: dict[str, str]) -> Outcome | None:
         """What came of the call; None if nobody can say now."""
@@ -145,7 +156,18 @@ class Calls:
             reraise=True,
         )
 
-    def _pause_after(self, payment: Payment) -> timedelta:
+    def _pause_after(self, payment: Payment, outcome: Outcome | None) -> timedelta:
+        # Nobody waits at the provider for what it refuses; what is in doubt or pending may be known any moment.
+        if isinstance(outcome, Refused):
+            times, bound = payment.refusals, self._settings.payment_refused_backoff_max_s
+        else:
+            times, bound = payment.attempts - 1, self._settings.payment_backoff_max_s
         # Random: many payments that failed together should not all ask again together. Bounded before the power grows beyond a float.
-        longest = min(self._settings.payment_backoff_s * 2 ** min(payment.attempts - 1, 30), self._settings.payment_backoff_max_s)
+        longest = min(self._settings.payment_backoff_s * 2 ** min(times, 30), bound)
         return timedelta(seconds=longest * random.uniform(0.5, 1))  # noqa: S311 - no secret
+
+
+def _note_refusal(tenant_id: TenantId, payment: Payment, call: Call, outcome: Refused) -> None:
+    _refusals.labels(call.operation.value).inc()
+    story = {"tenant": tenant_id, "order": payment.order_id, "key": call.key, "code": outcome.code, "refusals": payment.refusals}
+    _log.error("the payment provider refuses to %s", call.operation.value.lower(), extra=story)

@@ -16,6 +16,7 @@ import httpx
 from services.payments.provider import Call, Done, InDoubt, Outcome, Pending, Refused
 
 _CODE_CHARACTERS_MAX: Final = 64
+_REFERENCE_CHARACTERS_MAX: Final = 200
 _DOUBTFUL: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -79,11 +80,18 @@ def _outcome(answer: httpx.Response) -> Outcome:
         told = answer.json()
         match told["status"]:
             case "done":
-                return Done(str(told["reference"]))
+                return Done(_text(told["reference"], _REFERENCE_CHARACTERS_MAX))
             case "pending":
-                return Pending(str(told["reference"]))
+                return Pending(_text(told["reference"], _REFERENCE_CHARACTERS_MAX))
             case "refused":
-                return Refused(str(told["code"])[:_CODE_CHARACTERS_MAX])
+                return Refused(_text(told["code"])[:_CODE_CHARACTERS_MAX])
     except (ValueError, KeyError, TypeError) as error:
         raise NotUnderstood(answer) from error
     raise NotUnderstood(answer)
+
+
+def _text(value: object, characters_max: int | None = None) -> str:
+    """The value, if it can be stored; raises ValueError. Found out later, when money has moved, it could never be noted."""
+    if not isinstance(value, str) or not value or not value.isprintable() or (characters_max and len(value) > characters_max):
+        raise ValueError("a text that cannot be stored")
+    return value

@@ -81,6 +81,7 @@ class PaymentRow(SQLModel, table=True):
     reference: str | None = Field(default=None, sa_type=Text)
     calling: str | None = Field(default=None, sa_type=Text)
     attempts: int = Field(sa_type=Integer)
+    refusals: int = Field(sa_type=Integer)
     due_at: datetime | None = Field(default=None, sa_type=TIMESTAMP)
     revision: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=TIMESTAMP)
@@ -115,6 +116,8 @@ class Payment:
     calling: Operation | None = None
     attempts: int = 0
     """Calls of the current operation that were begun."""
+    refusals: int = 0
+    """How often the provider has refused the current operation; only to capture, void or refund is asked for again."""
     due_at: datetime | None = None
     """When the provider has to be called or asked; None if there is nothing to do. While a call goes on, the end of its lease."""
     revision: int = 0
@@ -145,6 +148,12 @@ class Payment:
         if self.wanted is not Wanted.RETURNED:
             self.wanted = Wanted.RETURNED
             self.changed = True
+            if self.calling is None:
+                # What was refused until now is not wanted any more; what comes next has not been refused yet.
+                self.attempts, self.refusals = 0, 0
+                if self.actual is Actual.NONE:
+                    # Nothing was ever called and nothing will be, so nothing else would clear the card.
+                    self.token = None
 
     def be_seen_to(self, now: datetime) -> None:
         """Have the provider called or asked soon. A call that goes on is let finish first: its outcome decides what is next."""
@@ -165,11 +174,18 @@ class Payment:
         self.attempts += 1
         self.revision += 1
         self.due_at = now + lease
-        key = f"{self.payment_id}:{operation.value.lower()}"
-        return Call(key, operation, self.payment_id, self.amount, self.token, self.reference, self.revision, is_in_doubt)
+        return Call(self._key(operation), operation, self.payment_id, self.amount, self.token, self.reference, self.revision, is_in_doubt)
+
+    def _key(self, operation: Operation) -> str:
+        # A provider that remembers by key would refuse for ever what it has refused once: each further try is a call of its own.
+        again = f":{self.refusals + 1}" if self.refusals else ""
+        return f"{self.payment_id}:{operation.value.lower()}{again}"
 
     def learn(self, call: Call, outcome: Outcome | None, now: datetime, pause: timedelta) -> bool:
-        """Take over what came of the call; None leaves it in doubt, to be asked about after the pause. False if it is not the latest."""
+        """Take over what came of the call; None leaves it in doubt, to be asked about after the pause. False if it is not the latest.
+
+        An operation that was refused is called for again after the pause, if it is still wanted.
+        """
         if self.revision != call.revision or self.calling is not call.operation:
             return False
         self.changed = True
@@ -177,22 +193,24 @@ class Payment:
             case Done(reference):
                 self._reach(_LEADS_TO[call.operation], now, reference=reference)
             case Refused(code) if call.operation is Operation.AUTHORISE:
-                self.refusal = code
-                self._reach(Actual.REFUSED, now)
+                self._reach(Actual.REFUSED, now, refusal=code)
             case Pending(reference) if call.operation is Operation.AUTHORISE:
                 self.actual, self.reference, self.calling = Actual.PENDING, reference, None
                 # Given back while it is pending, it need not be waited for.
                 self.due_at = now if self.wanted is Wanted.RETURNED else now + pause
             case Refused(code):
                 # Money is held or taken and the provider will not move it: no answer is true yet. Something else may be wanted by then.
-                self.refusal, self.calling, self.due_at = code, None, now + pause
+                self.refusal, self.calling, self.attempts = code, None, 0
+                is_wanted_still = next_operation(self) is call.operation
+                self.refusals = self.refusals + 1 if is_wanted_still else 0
+                self.due_at = now + pause if is_wanted_still else now
             case _:
                 self.due_at = now + pause
         return True
 
-    def _reach(self, actual: Actual, now: datetime, *, reference: str | None = None) -> None:
-        self.actual, self.calling, self.attempts = actual, None, 0
-        self.reference = reference or self.reference
+    def _reach(self, actual: Actual, now: datetime, *, reference: str | None = None, refusal: str | None = None) -> None:
+        self.actual, self.calling, self.attempts, self.refusals = actual, None, 0, 0
+        self.reference, self.refusal = reference or self.reference, refusal
         # A decided authorisation needs the card no more, so nobody can read it here.
         self.token = None
         self.due_at = now if next_operation(self) is not None else None

@@ -20,30 +20,30 @@ from services.payments.provider import Operation
 
 _ADD: Final = """
     INSERT INTO payments.payment
-        (tenant_id, order_id, payment_id, wanted, actual, attempts, revision, created_at, changed_at)
-    SELECT $1::uuid, asked.order_id, asked.payment_id, 'NOTHING', 'NONE', 0, 0, $4::timestamptz, $4::timestamptz
+        (tenant_id, order_id, payment_id, wanted, actual, attempts, refusals, revision, created_at, changed_at)
+    SELECT $1::uuid, asked.order_id, asked.payment_id, 'NOTHING', 'NONE', 0, 0, 0, $4::timestamptz, $4::timestamptz
     FROM unnest($2::uuid[], $3::uuid[]) AS asked (order_id, payment_id)
     ORDER BY asked.order_id
     ON CONFLICT (tenant_id, order_id) DO NOTHING"""
 
 _LOCK: Final = """
-    SELECT order_id, payment_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, due_at, revision
+    SELECT order_id, payment_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, refusals, due_at, revision
     FROM payments.payment WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
     ORDER BY order_id FOR UPDATE"""
 
 _LOCK_DUE: Final = """
-    SELECT order_id, payment_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, due_at, revision
+    SELECT order_id, payment_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, refusals, due_at, revision
     FROM payments.payment WHERE tenant_id = $1 AND order_id = $2 AND due_at <= $3
     FOR UPDATE SKIP LOCKED"""
 
 _SAVE: Final = """
     UPDATE payments.payment AS payment
     SET wanted = given.wanted, actual = given.actual, amount_pence = given.amount_pence, token = given.token, refusal = given.refusal,
-        reference = given.reference, calling = given.calling, attempts = given.attempts, due_at = given.due_at,
-        revision = given.revision, changed_at = $13
+        reference = given.reference, calling = given.calling, attempts = given.attempts, refusals = given.refusals,
+        due_at = given.due_at, revision = given.revision, changed_at = $14
     FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int[],
-            $11::timestamptz[], $12::bigint[])
-        AS given (order_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, due_at, revision)
+            $11::int[], $12::timestamptz[], $13::bigint[])
+        AS given (order_id, wanted, actual, amount_pence, token, refusal, reference, calling, attempts, refusals, due_at, revision)
     WHERE payment.tenant_id = $1 AND payment.order_id = given.order_id"""
 
 
@@ -65,10 +65,8 @@ class PaymentRepository:
         for payment in changed:
             payment.be_seen_to(scope.now)
         await save(scope, changed)
-        for payment in changed:
-            # Given back before anybody called the provider: no outcome will come to answer those who wait.
-            if payment.is_given_back:
-                await answer_whoever_waits(scope, payment)
+        # Given back before anybody called the provider: no outcome will come to answer those who wait.
+        await answer_whoever_waits(scope, [payment for payment in changed if payment.is_given_back])
 
 
 async def lock(scope: Scope, order_id: OrderId) -> Payment | None:
@@ -99,6 +97,7 @@ async def save(scope: Scope, payments: Sequence[Payment]) -> None:
         [one.reference for one in payments],
         [one.calling.value if one.calling else None for one in payments],
         [one.attempts for one in payments],
+        [one.refusals for one in payments],
         [one.due_at for one in payments],
         [one.revision for one in payments],
         scope.now,
@@ -124,6 +123,7 @@ def _payment(row: Any) -> Payment:
         reference=row["reference"],
         calling=Operation(row["calling"]) if row["calling"] else None,
         attempts=row["attempts"],
+        refusals=row["refusals"],
         due_at=row["due_at"],
         revision=row["revision"],
     )

@@ -27,7 +27,7 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
     month_used = {"orders_held": 0, "orders_settled": 0, "pence_held": 0, "pence_settled": 0, "changed_at": AT}
     saga = {"name": "x", "version": 1, "subject": "x", "state": "RUNNING", "revision": 1, "started_by": "x", "instance": "{}", "events": 1}
     event = {"number": 1, "kind": "STARTED", "detail": "x", "at": AT}
-    payment = {"wanted": "NOTHING", "actual": "NONE", "attempts": 0, "revision": 0}
+    payment = {"wanted": "NOTHING", "actual": "NONE", "attempts": 0, "refusals": 0, "revision": 0}
     own: dict[str, Row] = {
         "inventory.shop": {**shop, "name": "x", "created_at": AT},
         "inventory.product": {**product, "ingredients": [], **dated},

@@ -21,8 +21,8 @@ from tests.integration.schemas import columns_of, declared_columns
 
 _INSERT: Final = """
     INSERT INTO payments.payment (tenant_id, order_id, payment_id, wanted, actual, amount_pence, reference, refusal, calling, due_at,
-        attempts, revision, created_at, changed_at)
-    VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, now(), now())"""
+        attempts, refusals, revision, created_at, changed_at)
+    VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, now(), now())"""
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ PAYMENT = """
         -- The operation whose intent is committed and whose outcome is not known.
         calling text CHECK (calling IN ('AUTHORISE', 'CAPTURE', 'VOID', 'REFUND')),
         attempts integer NOT NULL CHECK (attempts >= 0),
+        refusals integer NOT NULL CHECK (refusals >= 0),
         due_at timestamptz,
         revision bigint NOT NULL CHECK (revision >= 0),
         created_at timestamptz NOT NULL,
@@ -41,7 +42,8 @@ STATEMENTS = [
     *protect(
         "payments",
         "payment",
-        "SELECT, INSERT, UPDATE (wanted, actual, amount_pence, token, refusal, reference, calling, attempts, due_at, revision, changed_at)",
+        "SELECT, INSERT,"
+        " UPDATE (wanted, actual, amount_pence, token, refusal, reference, calling, attempts, refusals, due_at, revision, changed_at)",
     ),
     "CREATE POLICY sweeper ON payments.payment FOR SELECT TO payments_sweeper USING (true)",
     "GRANT SELECT (tenant_id, order_id, due_at) ON payments.payment TO payments_sweeper",
