@@ -30,7 +30,7 @@ _late: Final = Histogram(
     "oaas_saga_timer_late_seconds", "How long after its time a saga was moved by its timer", buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 )
 _LOOK_EVERY_S: Final = 0.4
-_REST_S: Final = 0.1
+_REST_S: Final = 0.2
 """Shortest pause between two looks: what is due at nearly the same time is moved together."""
 _DUE_MAX: Final = 1_000
 _TOGETHER_MAX: Final = 50

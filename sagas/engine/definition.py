@@ -129,7 +129,7 @@ class Saga(Generic[E, W]):
     park_at_most: timedelta = timedelta(hours=24)
     undo_silence_max: timedelta = timedelta(hours=1)
     """How long an undo or the abandoning is asked again before somebody must look."""
-    ask_again_max: timedelta = timedelta(minutes=1)
+    ask_again_max: timedelta = timedelta(minutes=5)
     """The longest wait between asking and asking again what must be answered."""
 
     @cached_property

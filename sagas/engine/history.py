@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """An answer that came after the saga had decided without it."""
     CONTRADICTED = "CONTRADICTED"
     """An answer that cannot be, or another one than before."""
+    OVERTAKEN = "OVERTAKEN"
+    """What the participant answered itself, after an operator had given the answer."""
     OVERDUE = "OVERDUE"
     """The saga's own deadline passed before the pivot was asked."""
     PARKED = "PARKED"

@@ -86,6 +86,8 @@ class Asking:
     reply: Reply | None = None
     contradicted: bool = False
     """It was answered with something impossible, or in two ways: whether it took effect is not known."""
+    disputed: bool = False
+    """It was contradicted, and nobody has said yet how to go on."""
     supplied: bool = False
     """An operator gave the answer, so the participant's own may be another."""
 
@@ -119,8 +121,8 @@ class Instance(Generic[E, W]):
     deadline: datetime
     parked_at: datetime | None = None
     paused_at: datetime | None = None
-    contradicted: bool = False
-    """Waits for people to say how to go on after a contradiction."""
+    held_at: datetime | None = None
+    """Since when its time stands still, because it is paused or disputed; None while it runs."""
     progressed_at: datetime
     """When it was started, was answered or was acted on last; asking again is no progress."""
     askings: tuple[Asking, ...] = ()
@@ -154,7 +156,12 @@ class Instance(Generic[E, W]):
     @property
     def is_held(self) -> bool:
         """Whether it takes note of answers only, until an operator lets it go on."""
-        return self.paused_at is not None or self.contradicted
+        return self.held_at is not None
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether people have to say how to go on after a contradiction."""
+        return any(asking.disputed for asking in self.askings)
 
     def changed(self, **changes: Any) -> "Instance[E, W]":
         """This instance with other values in these fields. `dataclasses.replace` takes ten times as long, a dozen times per order."""
@@ -183,7 +190,7 @@ def to_json(instance: Instance[E, W], name_of: Callable[[type[Message]], str] = 
     def asking(a: Asking) -> dict[str, Any]:
         reply = None if a.reply is None else {"type": name_of(type(a.reply)), "data": a.reply.model_dump(mode="json")}
         facts = {"phase": a.phase, "step": a.step, "status": a.status, "round": a.round, "attempts": a.attempts}
-        flags = {name: True for name in ("contradicted", "supplied") if getattr(a, name)}
+        flags = {name: True for name in ("contradicted", "disputed", "supplied") if getattr(a, name)}
         return {**facts, **flags, "asked_at": _text(a.asked_at), "deadline": _text(a.deadline), "reply": reply}
 
     return {
@@ -192,7 +199,7 @@ def to_json(instance: Instance[E, W], name_of: Callable[[type[Message]], str] = 
         "deadline": _text(instance.deadline),
         "parked_at": _text(instance.parked_at),
         "paused_at": _text(instance.paused_at),
-        "contradicted": instance.contradicted,
+        "held_at": _text(instance.held_at),
         "progressed_at": _text(instance.progressed_at),
         "askings": [asking(a) for a in instance.askings],
         "not_needed": list(instance.not_needed),
@@ -224,6 +231,7 @@ def from_json(
             attempts=a["attempts"],
             reply=reply,
             contradicted=a.get("contradicted", False),
+            disputed=a.get("disputed", False),
             supplied=a.get("supplied", False),
         )
 
@@ -239,7 +247,7 @@ def from_json(
         deadline=datetime.fromisoformat(data["deadline"]),
         parked_at=_time(data["parked_at"]),
         paused_at=_time(data.get("paused_at")),
-        contradicted=data.get("contradicted", False),
+        held_at=_time(data.get("held_at")),
         progressed_at=_time(data.get("progressed_at")) or askings[-1].asked_at,
         askings=askings,
         not_needed=tuple(data.get("not_needed", ())),

@@ -56,9 +56,12 @@ def answered(saga: Saga[E, W], instance: Instance[E, W], command: UUID, reply: R
         move.take_fault(asking, reply)
     elif type(reply) not in move.command_class(asking).replies() or (is_over and _contradicts(asking, round_, reply)):
         # Of an asking that is contradicted already it is nothing new, unless it was asked anew since and says nonsense again.
-        if asking.supplied or (asking.contradicted and (round_ < asking.round or instance.state.is_final or instance.contradicted)):
+        if asking.contradicted and (round_ < asking.round or instance.state.is_final or asking.disputed):
             return Moved(instance)
-        move.take_contradiction(asking, reply)
+        if asking.supplied and not _denies_the_pivot(saga, asking, reply):
+            move.note(Kind.OVERTAKEN, asking, type(reply).__name__, reply)
+        else:
+            move.take_contradiction(asking, reply)
     elif is_over:
         return Moved(instance)
     else:
@@ -81,3 +84,8 @@ def timed_out(saga: Saga[E, W], instance: Instance[E, W], now: datetime) -> Move
 def _contradicts(asking: Asking, round_: int, reply: Reply) -> bool:
     """Whether a participant that had answered for good says something else: each command has one answer, a retried one a refusal."""
     return not isinstance(reply, Refusal) if round_ < asking.round else reply != asking.reply
+
+
+def _denies_the_pivot(saga: Saga[E, W], asking: Asking, reply: Reply) -> bool:
+    """An operator has said that it is done, and went on because of it; the participant says that it never will be."""
+    return isinstance(reply, Refusal) and asking.step in saga.must_be_answered

@@ -15,7 +15,7 @@ from sagas.engine.definition import E, OnFault, Saga, SoFar, Step, W
 from sagas.engine.history import Entry, Kind
 from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase, State, Status, command_id
 from sagas.engine.naming import command_of
-from sagas.engine.outlook import deadline_counts, is_past_return, state_of, wake_at
+from sagas.engine.outlook import deadline_counts, is_past_return, must_be_undone, state_of, wake_at
 from sagas.engine.pauses import pause_before_retry, wait_for_answer
 
 
@@ -52,7 +52,9 @@ class Move(Generic[E, W]):
         self.entries.append(Entry(kind, self.now, step, phase, attempt, detail, reply, self.actor, **more))
 
     def done(self) -> Moved[E, W]:
-        before, state = self.instance.state, state_of(self.saga, self.instance)
+        before = self.instance.state
+        # What has ended stays so, whatever is learnt about it afterwards.
+        state = before if before.is_final else state_of(self.saga, self.instance)
         if state is not before and (state.is_final or state in (State.PARKED, State.NEEDS_ATTENTION)):
             self.note(Kind(state.value), detail="" if self.instance.why is None else self.instance.why.value)
         moved = self.instance.changed(state=state, revision=self.instance.revision + 1)
@@ -93,15 +95,15 @@ class Move(Generic[E, W]):
         if asking.phase is not Phase.ASK or self.is_late(asking):
             return
         if self.saga.steps_by_name[asking.step].on_fault is OnFault.PARK and self.instance.parked_at is None:
-            self.instance = self.instance.changed(parked_at=self.now)
+            self.instance = self.instance.changed(parked_at=self.standing)
         self.advance()
 
     def take_contradiction(self, asking: Asking, reply: Reply) -> None:
         """An answer that cannot be: nobody but a person can say what is true. A saga that has ended only takes note."""
-        asking = self.change(asking, contradicted=True)
+        asking = self.change(asking, contradicted=True, disputed=not self.instance.state.is_final)
         self.note(Kind.CONTRADICTED, asking, type(reply).__name__, reply)
-        if not self.instance.state.is_final:
-            self.instance = self.instance.changed(contradicted=True)
+        if asking.disputed:
+            self.hold()
 
     def take_silence(self) -> None:
         """Whatever is due: a pause is over, a try is lost, or the last one was."""
@@ -142,10 +144,10 @@ class Move(Generic[E, W]):
     def go_back(self, why: W | None) -> None:
         """Turn back, for good: whatever is still unanswered is no longer waited for."""
         assert why is not None  # verify() has seen to it
-        self.instance = self.instance.changed(why=why, parked_at=None, paused_at=None, contradicted=False)
+        self.instance = self.instance.changed(why=why, parked_at=None, paused_at=None, held_at=None)
         for asking in self.instance.askings:
-            if not asking.is_settled:
-                self.change(asking, deadline=None, status=asking.status if asking.may_have_taken_effect else Status.REFUSED)
+            status = asking.status if asking.is_settled or asking.may_have_taken_effect else Status.REFUSED
+            self.change(asking, deadline=None, status=status, disputed=False)
         self.note(Kind.COMPENSATING, detail=why.value)
         self._undo_next()
 
@@ -154,13 +156,32 @@ class Move(Generic[E, W]):
         parked_at = self.instance.parked_at
         if parked_at is None or any(a.status is Status.FAULTED for a in self.instance.askings):
             return
-        # While somebody has paused it, its time stands still: resuming adds what the pause took.
-        here = self.instance.paused_at or self.now
-        self.instance = self.instance.changed(parked_at=None, deadline=self.instance.deadline + max(here - parked_at, timedelta(0)))
+        self.instance = self.instance.changed(parked_at=None, deadline=self.instance.deadline + (self.standing - parked_at))
         self.note(Kind.RESUMED)
         for asking in self.instance.outstanding:
             if asking.status is Status.WAITING:
-                self.change(asking, deadline=here + self._within(asking))
+                self.change(asking, deadline=self.standing + self._within(asking))
+
+    @property
+    def standing(self) -> datetime:
+        """What time it is for the saga: while somebody holds it, its time stands still."""
+        return self.instance.held_at or self.now
+
+    def hold(self) -> None:
+        """Take note of answers only, from now on."""
+        self.instance = self.instance.changed(held_at=self.standing)
+
+    def let_go(self) -> None:
+        """Go on with the time that was left, unless there is another reason to hold it still."""
+        if self.instance.held_at is None or self.instance.paused_at is not None or self.instance.is_disputed:
+            return
+        lost, parked_at = self.now - self.instance.held_at, self.instance.parked_at
+        parked_at = None if parked_at is None else parked_at + lost
+        self.instance = self.instance.changed(held_at=None, parked_at=parked_at, deadline=self.instance.deadline + lost)
+        for asking in self.instance.askings:
+            if not asking.is_settled:
+                deadline = None if asking.deadline is None else asking.deadline + lost
+                self.change(asking, deadline=deadline, asked_at=asking.asked_at + lost)
 
     def is_late(self, asking: Asking) -> bool:
         return asking.phase is Phase.ASK and self.instance.why is not None
@@ -192,17 +213,13 @@ class Move(Generic[E, W]):
         """Undo the last group that is not undone yet, all its steps at once; abandon when none is left."""
         for group in reversed(self.saga.groups):
             for step in reversed(group):
-                if self._must_be_undone(step):
+                if must_be_undone(self.instance, step.name):
                     self._ask(Phase.UNDO, step.name)
             undos = [self.instance.asking(Phase.UNDO, step.name) for step in group]
             if any(not undo.is_settled for undo in undos if undo):
                 return
         if self.instance.asking(Phase.ABANDON, ABANDON_STEP) is None:
             self._ask(Phase.ABANDON, ABANDON_STEP)
-
-    def _must_be_undone(self, step: Step[E, W]) -> bool:
-        asked = self.instance.asking(Phase.ASK, step.name)
-        return asked is not None and asked.may_have_taken_effect and self.instance.asking(Phase.UNDO, step.name) is None
 
     def _is_worth_another_try(self, asking: Asking, reply: Reply) -> bool:
         if asking.phase is not Phase.ASK or asking.supplied:
@@ -238,7 +255,7 @@ class Move(Generic[E, W]):
 
     def _try_later(self, asking: Asking, reply: Reply | None) -> None:
         pause = pause_before_retry(self.saga.steps_by_name[asking.step].retry, asking.attempts, self._id(asking))
-        changed = self.change(asking, status=Status.RETRYING, deadline=self.now + pause)
+        changed = self.change(asking, status=Status.RETRYING, deadline=self.standing + pause)
         self.note(Kind.TRY_LATER, changed, "no answer" if reply is None else type(reply).__name__, reply)
 
     def _insist(self, asking: Asking) -> None:

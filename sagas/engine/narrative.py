@@ -23,6 +23,7 @@ _WORDS: Final[Mapping[str, str]] = {
     Kind.FAULTED: "A fault while doing {what}: {detail}.",
     Kind.LATE: "Answered after the turn back: {what} ({detail}); what it did is undone.",
     Kind.CONTRADICTED: "An answer that cannot be: {what} ({detail}). Nobody knows what is true.",
+    Kind.OVERTAKEN: "Answered after an operator had given the answer: {what} ({detail}).",
     Kind.OVERDUE: "The whole took too long.",
     Kind.PARKED: "Parked: waits until somebody has mended the fault.",
     Kind.RESUMED: "Goes on: what had parked it was answered.",

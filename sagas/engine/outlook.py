@@ -14,7 +14,7 @@ def state_of(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State:
         return end
     if instance.paused_at is not None:
         return State.PAUSED
-    if instance.contradicted:
+    if instance.is_disputed:
         return State.NEEDS_ATTENTION
     return _state_forward(saga, instance) if instance.why is None else _state_back(instance)
 
@@ -41,6 +41,12 @@ def is_past_return(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> bool:
     if instance.why is not None:
         return False
     return any(a.step in saga.must_be_answered for a in instance.askings if a.phase is Phase.ASK)
+
+
+def must_be_undone(instance: Instance[Any, Any], step: str) -> bool:
+    """Whether the step may have taken effect and its undo was not asked for."""
+    asked = instance.asking(Phase.ASK, step)
+    return asked is not None and asked.may_have_taken_effect and instance.asking(Phase.UNDO, step) is None
 
 
 def deadline_counts(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> bool:
@@ -71,9 +77,10 @@ def fingerprint_of(instance: Instance[Any, Any]) -> str | None:
 def _end_of(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State | None:
     if instance.why is not None:
         abandoning = instance.asking(Phase.ABANDON, ABANDON_STEP)
-        return State.ABANDONED if abandoning and not instance.outstanding and not instance.contradicted else None
+        undone = not any(must_be_undone(instance, step.name) for group in saga.groups for step in group)
+        return State.ABANDONED if abandoning and undone and not instance.outstanding and not instance.is_disputed else None
     done = sum(a.status is Status.ANSWERED for a in instance.askings) + len(instance.not_needed)
-    return State.COMPLETED if done == len(saga.steps_by_name) and not instance.contradicted else None
+    return State.COMPLETED if done == len(saga.steps_by_name) and not instance.is_disputed else None
 
 
 def _state_forward(saga: Saga[Any, Any], instance: Instance[Any, Any]) -> State:

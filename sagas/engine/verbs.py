@@ -67,10 +67,12 @@ def retry(saga: Saga[E, W], instance: Instance[E, W], now: datetime, actor: str,
     """Ask again, now, whatever is unanswered; a parked saga and one that was contradicted go on. Raises IllegalVerb."""
     move = _begin(Verb.RETRY, saga, instance, now, actor)
     move.note(Kind.RETRIED, reason=reason)
-    if instance.parked_at is not None:
-        move.instance = move.instance.changed(parked_at=None, deadline=instance.deadline + (now - instance.parked_at))
-    move.instance = move.instance.changed(contradicted=False)
-    for asking in instance.outstanding:
+    for asking in instance.askings:
+        move.change(asking, disputed=False)
+    move.let_go()
+    if (parked_at := move.instance.parked_at) is not None:
+        move.instance = move.instance.changed(parked_at=None, deadline=move.instance.deadline + (now - parked_at))
+    for asking in move.instance.outstanding:
         # What was answered with an impossible reply would be answered with it again under the same id.
         round_ = asking.round + 1 if asking.contradicted else asking.round
         move.ask_again(replace(asking, round=round_, asked_at=now))
@@ -92,9 +94,10 @@ def skip(
         reply = success.model_validate(dict(answer or {}))
     except ValidationError as error:
         raise WrongAnswer(name_of(asking), success, error) from None
-    if asking.contradicted:
-        move.instance = move.instance.changed(contradicted=False)
-    move.take_answer(move.change(asking, supplied=True), reply, Kind.SKIPPED, reason=reason)
+    # Another step may be disputed too: that one still holds the saga.
+    asking = move.change(asking, supplied=True, disputed=False)
+    move.let_go()
+    move.take_answer(asking, reply, Kind.SKIPPED, reason=reason)
     return _progressed(move)
 
 
@@ -111,6 +114,7 @@ def pause(saga: Saga[E, W], instance: Instance[E, W], now: datetime, actor: str,
     move = _begin(Verb.PAUSE, saga, instance, now, actor)
     move.note(Kind.PAUSED, reason=reason)
     move.instance = move.instance.changed(paused_at=now)
+    move.hold()
     return _progressed(move)
 
 
@@ -118,13 +122,8 @@ def resume(saga: Saga[E, W], instance: Instance[E, W], now: datetime, actor: str
     """Go on where it was paused, with the time that was left, and with what was answered meanwhile. Raises IllegalVerb."""
     move = _begin(Verb.RESUME, saga, instance, now, actor)
     move.note(Kind.UNPAUSED, reason=reason)
-    assert instance.paused_at is not None
-    lost = now - instance.paused_at
-    parked_at = None if instance.parked_at is None else instance.parked_at + (now - max(instance.parked_at, instance.paused_at))
-    move.instance = move.instance.changed(paused_at=None, parked_at=parked_at, deadline=instance.deadline + lost)
-    for asking in instance.askings:
-        if asking.deadline is not None:
-            move.change(asking, deadline=asking.deadline + lost)
+    move.instance = move.instance.changed(paused_at=None)
+    move.let_go()
     move.advance()
     return _progressed(move)
 
@@ -160,7 +159,7 @@ def _why_not(verb: Verb, saga: Saga[Any, Any], instance: Instance[Any, Any]) -> 
 def _why_no_retry(_saga: Saga[Any, Any], instance: Instance[Any, Any]) -> str | None:
     if instance.paused_at is not None:
         return "it is paused: resume it first"
-    return None if instance.outstanding or instance.contradicted else "no answer is missing"
+    return None if instance.outstanding or instance.is_disputed else "no answer is missing"
 
 
 def _why_no_skip(_saga: Saga[Any, Any], instance: Instance[Any, Any]) -> str | None:

@@ -64,7 +64,7 @@ def test_place_order_keeps_its_promise_whatever_happens(kind: str) -> None:
     assert set(weather.states) == ENDS, weather.states
     unreached = {Rejection.PAYMENT_REFUSED, Rejection.NOT_ACCEPTED} if kind == "on account" else set()
     assert {why for _, why in weather.ends} == {None, *Rejection} - unreached, weather.ends
-    assert set(Kind) - set(weather.kinds) <= {Kind.CONTRADICTED, Kind.TRY_LATER, Kind.OVERDUE}, weather.kinds
+    assert set(Kind) - set(weather.kinds) <= {Kind.CONTRADICTED, Kind.OVERTAKEN, Kind.TRY_LATER, Kind.OVERDUE}, weather.kinds
 
 
 def test_cancel_order_only_goes_forward_and_keeps_its_promise() -> None:
@@ -85,7 +85,8 @@ def test_sagas_of_every_shape_keep_the_promise(part: int) -> None:
         kinds += weather.kinds
     assert set(states) == ENDS, states
     # Many runs see each kind of fact, or they would prove little of it.
-    assert min(kinds[kind] for kind in Kind) > FEW, kinds
+    # Operators skip with the truth here, so no participant answers otherwise afterwards.
+    assert min(kinds[kind] for kind in set(Kind) - {Kind.OVERTAKEN}) > FEW, kinds
 
 
 def test_a_later_step_is_told_what_the_earlier_one_answered() -> None:

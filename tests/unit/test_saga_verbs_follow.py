@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from contracts.messages import Reply
-from sagas.engine import machine
+from sagas.engine import machine, verbs
 from sagas.engine.history import Kind
 from sagas.engine.instance import Instance, Phase, State, command_id
 from sagas.engine.machine import Moved
@@ -22,6 +22,7 @@ from tests.unit.test_saga_trip import (
     BookFlight,
     BookRoom,
     CarBooked,
+    CardDeclined,
     CarFreed,
     FlightBooked,
     FlightFreed,
@@ -98,11 +99,48 @@ def test_a_supplied_answer_is_told_to_the_steps_that_look_at_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "late", [BOOKED, FlightBooked(arrives_on="another day"), FlightFull(), FAULT], ids=lambda reply: type(reply).__name__
+    ("late", "facts"),
+    [(BOOKED, []), (FAULT, []), (FlightBooked(arrives_on="another day"), [Kind.OVERTAKEN]), (FlightFull(), [Kind.OVERTAKEN])],
 )
-def test_what_the_participant_says_after_a_skip_changes_nothing(late: Reply) -> None:
+def test_what_the_participant_says_after_a_skip_is_noted_and_changes_nothing_else(late: Reply, facts: list[Kind]) -> None:
     skipped = played((BookFlight, SILENCE), skip(arrives_on="2026-12-01"), (BookRoom, SILENCE), (BookCar, SILENCE))
-    assert answered(skipped, "flight", late) == Moved(skipped)
+    moved = answered(skipped, "flight", late)
+    assert [entry.kind for entry in moved.entries] == facts
+    assert moved.asks == ()
+    assert moved.instance.changed(revision=skipped.revision) == skipped
+
+
+def test_a_pivot_that_refuses_after_it_was_skipped_asks_for_attention_because_the_saga_went_on() -> None:
+    booked = (BookFlight, BOOKED), (BookRoom, RoomBooked()), (BookCar, CarBooked())
+    skipped = played(*booked, (TakePayment, SILENCE), skip())
+    moved = answered(skipped, "payment", CardDeclined())
+    assert [entry.kind for entry in moved.entries][:1] == [Kind.CONTRADICTED]
+
+
+def test_a_contradiction_takes_no_time_from_the_saga() -> None:
+    disputed = played((BookFlight, CarFreed()))
+    later = NOON + timedelta(hours=3)
+    moved = verbs.retry(BOOK_TRIP, disputed, later, "ada", "mended")
+    assert moved.instance.deadline == disputed.deadline + timedelta(hours=3)
+    assert moved.instance.wake_at == later + timedelta(seconds=20)
+
+
+def test_a_long_pause_takes_nothing_from_the_time_in_which_an_undo_is_asked_again() -> None:
+    undoing = played((BookFlight, BOOKED), (BookRoom, HotelFull()), (BookCar, SILENCE), (FreeCar, SILENCE))
+    paused = verbs.pause(BOOK_TRIP, undoing, NOON, "ada", "maintenance").instance
+    resumed = verbs.resume(BOOK_TRIP, paused, NOON + timedelta(hours=5), "ada", "done").instance
+    assert resumed.wake_at
+    again = machine.timed_out(BOOK_TRIP, resumed, resumed.wake_at)
+    assert [entry.kind for entry in again.entries] == [Kind.ASKED_AGAIN]
+
+
+def test_one_settled_dispute_does_not_settle_another() -> None:
+    asked = played((BookFlight, BOOKED), (BookRoom, SILENCE), (BookCar, SILENCE))
+    disputed = answered(answered(asked, "room", CarFreed()).instance, "car", RoomFreed()).instance
+    skipped = verbs.skip(BOOK_TRIP, disputed, NOON, "ada", "booked by phone", "room", None)
+    assert (skipped.instance.state, skipped.asks) == (State.NEEDS_ATTENTION, ())
+    both = verbs.skip(BOOK_TRIP, skipped.instance, NOON, "ada", "that as well", "car", None)
+    assert [ask.step for ask in both.asks] == ["payment"]
 
 
 def test_a_skipped_step_is_undone_like_one_that_answered() -> None:
