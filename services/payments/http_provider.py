@@ -28,11 +28,14 @@ class NotUnderstood(Exception):
 
 
 class HttpProvider:
-    """The provider at `url`. Each request waits `timeout_s` at most; `connections` are open at the same time at most."""
+    """The provider at `url`, over the network or another transport.
 
-    def __init__(self, url: str, timeout_s: float, connections: int) -> None:
+    Each request waits `timeout_s` at most; `connections` are open at the same time at most.
+    """
+
+    def __init__(self, url: str, timeout_s: float, connections: int, transport: httpx.AsyncBaseTransport | None = None) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, limits=limits, trust_env=False)
+        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s, limits=limits, trust_env=False, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -57,6 +57,8 @@ class Provider:
     """Does each key once. `manner` is how it takes an authorisation."""
 
     manner: str
+    refuses: int = 0
+    """How many captures, voids and refunds it refuses before it does any."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     moved: list[Operation] = field(default_factory=list)
 
@@ -82,6 +84,9 @@ class Provider:
     def _perform(self, call: Call) -> Outcome:
         if call.operation is Operation.AUTHORISE:
             return Pending("x") if self.manner in ("late", "late no", "never") else self._decided()
+        if self.refuses > 0:
+            self.refuses -= 1
+            return Refused("try_again_later")
         if call.operation is Operation.VOID and self.held == 0:
             # Voided while pending: it will hold nothing.
             self.outcomes = {key: Refused("voided") if isinstance(known, Pending) else known for key, known in self.outcomes.items()}
@@ -122,7 +127,7 @@ class World:
     answers: dict[str, set[Reply]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.provider = Provider(self.chance.choice(("yes", "no", "late", "late no", "never")))
+        self.provider = Provider(self.chance.choice(("yes", "no", "late", "late no", "never")), self.chance.choice((0, 0, 1, 4)))
         self.payments = Payments({ORDER: Payment(ORDER, payment_id_of(TenantId(UUID(int=2)), ORDER))})
 
     @property
@@ -153,7 +158,7 @@ class World:
             self.do("deliver")
         # No worker is slower than its lease any more: what it began before is not learnt.
         self.flights.clear()
-        for _ in range(10):
+        for _ in range(15):
             for step in ("wait", "decide", "begin", "send", "deliver", "learn"):
                 self.do(step)
 
@@ -231,6 +236,8 @@ def check(world: World) -> None:
     assert (provider.held, provider.taken) == (ends.get(payment.wanted, (0, 0)) if payment.actual is not Actual.REFUSED else (0, 0))
     assert next_operation(payment) is None
     assert payment.due_at is None
+    assert payment.token is None, "the card is kept though nobody calls for it any more"
+    assert (payment.refusals, payment.refusal is None) == (0, payment.actual is not Actual.REFUSED)
 
 
 @pytest.mark.parametrize("part", range(4))

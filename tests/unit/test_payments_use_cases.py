@@ -150,6 +150,55 @@ def test_a_capture_that_the_provider_will_not_make_is_asked_on_until_it_is_given
     assert next_operation(payment) is Operation.VOID
 
 
+def test_each_further_try_of_what_was_refused_is_a_call_of_its_own() -> None:
+    held = payments(Actual.AUTHORISED, Wanted.CAPTURED)
+    calls = []
+    for number in range(1, 4):
+        payment, call = called(held)
+        calls.append(call)
+        payment.learn(call, Refused("try_again_later"), AT, PAUSE)
+        assert (payment.refusals, payment.due_at, call.is_in_doubt) == (number, AT + PAUSE, False)
+    assert [call.key for call in calls] == [f"{ID}:capture", f"{ID}:capture:2", f"{ID}:capture:3"]
+    payment, call = called(held)
+    payment.learn(call, None, AT, PAUSE)
+    payment, again = called(held)
+    assert (again.key, again.is_in_doubt) == (call.key, True), "what is in doubt is asked about, not called for anew"
+    payment.learn(again, Done("acq_1"), AT, PAUSE)
+    assert capture_payment(CAPTURE, held) == PaymentCaptured()
+    assert (payment.refusals, payment.refusal) == (0, None)
+
+
+def test_what_is_refused_when_it_is_not_wanted_any_more_holds_up_nothing() -> None:
+    held = payments(Actual.AUTHORISED, Wanted.CAPTURED)
+    payment, call = called(held)
+    payment.learn(call, Refused("expired"), AT, PAUSE)
+    payment, call = called(held)
+    return_payment(RETURN, held)
+    payment.learn(call, Refused("expired"), AT, PAUSE)
+    assert (payment.refusals, payment.due_at) == (0, AT)
+    payment, void = called(held)
+    assert void.key == f"{ID}:void"
+
+
+def test_a_refund_has_not_been_refused_because_the_capture_was() -> None:
+    held = payments(Actual.AUTHORISED, Wanted.CAPTURED)
+    payment, call = called(held)
+    payment.learn(call, Refused("expired"), AT, PAUSE)
+    return_payment(RETURN, held)
+    assert payment.refusals == 0
+
+
+def test_the_card_is_forgotten_when_nothing_was_ever_called_and_kept_while_a_call_is_in_doubt() -> None:
+    never_called, in_doubt = payments(), payments()
+    for held in (never_called, in_doubt):
+        authorise_payment(AUTHORISE, held)
+    called(in_doubt)
+    for held in (never_called, in_doubt):
+        return_payment(RETURN, held)
+    assert never_called.of[ORDER].token is None
+    assert in_doubt.of[ORDER].token == "tok_ok"
+
+
 @pytest.mark.parametrize("outcome", [Done("acq_1"), Refused("no"), Pending("acq_1"), None])
 def test_the_outcome_of_an_earlier_call_is_not_taken_over(outcome: Outcome | None) -> None:
     held = payments(wanted=Wanted.AUTHORISED)
