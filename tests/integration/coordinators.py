@@ -27,8 +27,8 @@ from sagas.engine.deadlines import Deadlines
 from sagas.engine.definition import Retry, Saga, Step, parallel
 from tests.integration.workers import WorkerProcess, worker_process
 
-PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=30), factor=1, on=(PaymentRefused,))
-"""As an outage of somebody else's has it: tried again every half minute."""
+PAUSE: Final = Retry(attempts=1_000, first=timedelta(minutes=1), factor=1, on=(PaymentRefused,))
+"""As an outage of somebody else's has it: tried again every minute, as by default after some tries."""
 SHORT_PAUSE: Final = Retry(attempts=1_000, first=timedelta(seconds=2), factor=1, on=(PaymentRefused,))
 _LONG: Final = timedelta(hours=2)
 _WHY: Final[dict[str, Any]] = {"no_answer": Rejection.NO_ANSWER, "fault": Rejection.FAULT, "cancelled": Rejection.CANCELLED}
