@@ -113,7 +113,16 @@ class VatAmount(BaseModel):
     vat: Pence
 
 
-PaymentToken = Annotated[str, StringConstraints(pattern=VISIBLE_ASCII, max_length=200)]
+def _no_card_number(token: str) -> str:
+    digits = [int(one) for one in token if one.isdigit()]
+    looks_like_one = 13 <= len(digits) <= 19 and all(one.isdigit() or one in "-._" for one in token)
+    # Luhn's check: from the right, every second digit doubled, its own digits added.
+    if looks_like_one and sum(sum(divmod(one * (1 + place % 2), 10)) for place, one in enumerate(reversed(digits))) % 10 == 0:
+        raise ValueError("is a card's number: send the token that the payment provider gave for it")
+    return token
+
+
+PaymentToken = Annotated[str, StringConstraints(pattern=VISIBLE_ASCII, max_length=200), AfterValidator(_no_card_number)]
 """What the payment provider gave the client's browser for a card; never the card's number."""
 
 

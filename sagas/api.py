@@ -13,13 +13,14 @@ from infra.auth import Caller, caller_with
 from infra.http import Problem, Timestamp
 from infra.settings import Settings
 from infra.transaction import Transactions
+from sagas.engine.history import Kind
 from sagas.engine.narrative import sentence
 
 _SAGA: Final = text(
     "SELECT id, name, state, started_at FROM sagas.saga WHERE tenant_id = :tenant AND subject = :subject ORDER BY started_at, id"
 )
 _EVENTS: Final = text(
-    "SELECT at, kind, step, phase, attempt, detail, trace_id FROM sagas.saga_event"
+    "SELECT saga_id, at, kind, step, phase, attempt, detail, trace_id FROM sagas.saga_event"
     " WHERE tenant_id = :tenant AND saga_id = ANY(:sagas) ORDER BY at, saga_id, number"
 )
 
@@ -70,6 +71,7 @@ async def _timeline(transaction: Transactions, tenant_id: TenantId, order_id: Or
         sagas = (await scope.session.execute(_SAGA, {"tenant": tenant_id, "subject": str(order_id)})).all()
         if not sagas:
             return None
+        names = {saga.id: saga.name for saga in sagas}
         events = await scope.session.execute(_EVENTS, {"tenant": tenant_id, "sagas": [saga.id for saga in sagas]})
         return Timeline(
             order_id=order_id,
@@ -77,10 +79,13 @@ async def _timeline(transaction: Transactions, tenant_id: TenantId, order_id: Or
             saga=sagas[-1].name,
             state=sagas[-1].state,
             started_at=sagas[-1].started_at,
-            events=[_told(row) for row in events],
+            events=[_told(row, names[row.saga_id]) for row in events],
         )
 
 
-def _told(row: Row[Any]) -> TimelineEvent:
+def _told(row: Row[Any], saga: str) -> TimelineEvent:
     words = sentence(row.kind, step=row.step, phase=row.phase, attempt=row.attempt, detail=row.detail)
+    if row.kind == Kind.STARTED:
+        # An order that is cancelled has two sagas, told as one story.
+        words = f"Started: {saga}."
     return TimelineEvent(at=row.at, step=row.step, kind=row.kind, words=words, trace_id=row.trace_id)
