@@ -50,6 +50,7 @@ def problems(saga: Saga[Any, Any]) -> Iterator[str]:
             yield from _problems_of_undoing(f"step {step.name}, after the pivot,", step.ask, "there is only forward")
     if saga.abandon is not None:
         yield from _problems_of_undoing("abandon", saga.abandon)
+    yield from _problems_of_reasons(saga)
     yield from _problems_of_looking_back(saga)
 
 
@@ -71,6 +72,17 @@ def _problems_of_the_whole(saga: Saga[Any, Any]) -> Iterator[str]:
     names = Counter(step.name for group in saga.forward for step in group)
     yield from (f"step name {name} is used {times} times; command ids are made of it" for name, times in names.items() if times > 1)
     yield from (f"{setting} is not positive" for setting in _TIMES if getattr(saga, setting) <= timedelta(0))
+
+
+def _problems_of_reasons(saga: Saga[Any, Any]) -> Iterator[str]:
+    """A row keeps a reason's value alone, so all of them are of one enumeration."""
+    given = [("no_answer", saga.no_answer), ("cancelled", saga.cancelled)]
+    for step in saga.steps_by_name.values():
+        given.append((f"no_answer of step {step.name}", step.no_answer))
+        given += [(f"the meaning of {refusal.__name__} in step {step.name}", meaning) for refusal, meaning in step.refusals.items()]
+    for what, reason in given:
+        if reason is not None and saga.fault is not None and type(reason) is not type(saga.fault):
+            yield f"{what} is a {type(reason).__name__}, and fault is a {type(saga.fault).__name__}; a saga has one enumeration of reasons"
 
 
 def _missing(saga: Saga[Any, Any]) -> list[str]:

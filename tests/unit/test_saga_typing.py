@@ -26,6 +26,21 @@ TYPOS = {
         '"FlightBooked" has no attribute "lands_on"',
     ),
     "a field that the command does not have": ("BookRoom(first_night=", "BookRoom(last_night=", 'Unexpected keyword argument "last_night"'),
+    "the same in when": (
+        "ask=lambda trip, so_far: BookCar()",
+        "ask=lambda trip, so_far: BookCar(), when=lambda trip, so_far: so_far[FlightBooked].lands_on is not None",
+        '"FlightBooked" has no attribute "lands_on"',
+    ),
+    "an answer that may be missing, looked at as if it were there": (
+        "ask=lambda trip, so_far: BookCar()",
+        "ask=lambda trip, so_far: BookCar(), when=lambda trip, so_far: so_far.get(FlightBooked).arrives_on is not None",
+        'Item "None" of "FlightBooked | None" has no attribute "arrives_on"',
+    ),
+    "a when that says neither yes nor no": (
+        "ask=lambda trip, so_far: BookCar()",
+        "ask=lambda trip, so_far: BookCar(), when=lambda trip, so_far: trip.traveller",
+        'got "str", expected "bool"',
+    ),
     "an ask that builds no command": ("ask=lambda trip, so_far: BookCar()", "ask=lambda trip, so_far: CarBooked()", "[arg-type]"),
 }
 

@@ -14,6 +14,7 @@ from contracts.values import Rejection
 from sagas.engine import machine
 from sagas.engine.coordinator import AmbiguousStart, Coordinator
 from sagas.engine.definition import OnFault, Retry, Saga, SoFar, Step, parallel
+from sagas.engine.instance import State
 from sagas.engine.naming import UnclearCommand, command_of
 from sagas.engine.verify import UnsoundSaga, problems, verify
 from sagas.place_order import PLACE_ORDER
@@ -99,6 +100,8 @@ UNSOUND: dict[str, Saga[Any, Any]] = {
     "step later, after the pivot, can be refused with OutOfStock; there is only forward": replace(
         PLACE_ORDER, then=(replace(STOCK, name="later", undo=None),)
     ),
+    "no_answer of step reserve-stock is a State, and fault is a Rejection": _with_steps(replace(STOCK, no_answer=State.PARKED)),
+    "cancelled is a State, and fault is a Rejection": replace(PLACE_ORDER, cancelled=State.PARKED),
     "step reserve-stock has 0 attempts": _with_steps(replace(STOCK, retry=Retry(attempts=0))),
     "the pauses of step reserve-stock go from": _with_steps(replace(STOCK, retry=Retry(attempts=2, longest=timedelta(0)))),
     "the pauses of step reserve-stock would shrink": _with_steps(replace(STOCK, retry=Retry(attempts=2, factor=0.5))),
