@@ -24,6 +24,8 @@ from tests.unit.test_place_order import ORDER
 QUOTA, CHARGE, STOCK = PLACE_ORDER.groups[0]
 assert PLACE_ORDER.pivot
 PIVOT = PLACE_ORDER.pivot
+OTHER: Any = State.PARKED
+"""A reason of another enumeration. Written directly into a saga, mypy would infer a common base of both."""
 LATER_STEP: Step[OrderPlaced, Rejection] = Step(
     name="later", ask=lambda order, so_far: ReleaseStock(order_id=order.order_id), within=timedelta(seconds=1)
 )
@@ -100,8 +102,8 @@ UNSOUND: dict[str, Saga[Any, Any]] = {
     "step later, after the pivot, can be refused with OutOfStock; there is only forward": replace(
         PLACE_ORDER, then=(replace(STOCK, name="later", undo=None),)
     ),
-    "no_answer of step reserve-stock is a State, and fault is a Rejection": _with_steps(replace(STOCK, no_answer=State.PARKED)),
-    "cancelled is a State, and fault is a Rejection": replace(PLACE_ORDER, cancelled=State.PARKED),
+    "no_answer of step reserve-stock is a State, and fault is a Rejection": _with_steps(replace(STOCK, no_answer=OTHER)),
+    "cancelled is a State, and fault is a Rejection": replace(PLACE_ORDER, cancelled=OTHER),
     "step reserve-stock has 0 attempts": _with_steps(replace(STOCK, retry=Retry(attempts=0))),
     "the pauses of step reserve-stock go from": _with_steps(replace(STOCK, retry=Retry(attempts=2, longest=timedelta(0)))),
     "the pauses of step reserve-stock would shrink": _with_steps(replace(STOCK, retry=Retry(attempts=2, factor=0.5))),
