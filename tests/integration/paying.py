@@ -14,7 +14,7 @@ import httpx
 
 from contracts.addresses import Address
 from contracts.catalog import class_of, name_of
-from contracts.messages import Command, Envelope, Reply
+from contracts.messages import Command, Envelope, Reply, StepFaulted
 from contracts.payments import AuthorisePayment, CapturePayment, PaymentAuthorised, PaymentCaptured, ReturnPayment
 from contracts.values import OrderId, SagaId, TenantId
 from infra import clock
@@ -35,6 +35,7 @@ QUICK: Final = {
     "OAAS_PAYMENT_LEASE_S": "1.2",
     "OAAS_PAYMENT_BACKOFF_S": "0.05",
     "OAAS_PAYMENT_BACKOFF_MAX_S": "0.4",
+    "OAAS_PAYMENT_REFUSED_BACKOFF_MAX_S": "0.4",
     "OAAS_RESEND_AFTER_S": "0.5",
     "OAAS_CRASH_AT": "",
 }
@@ -67,6 +68,8 @@ class Till:
     """With which settings each worker was last started."""
     tenant_id: TenantId = field(default_factory=lambda: TenantId(uuid4()))
     answers: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
+    faults: dict[UUID, list[StepFaulted]] = field(default_factory=dict)
+    """What was told about commands that still wait for their answer."""
 
     @property
     def acquirer(self) -> str:
@@ -76,13 +79,25 @@ class Till:
         """Have the worker run with these settings; in a new process, if it must."""
         if self.running.get(name) != overrides or self.supervisor.pid(name) is None:
             await asyncio.to_thread(self._run, name, overrides)
-            self.running[name] = overrides
+            await asyncio.to_thread(self.supervisor.wait_until_ready, name, READY_S)
+
+    async def run_until_dead(self, point: str, name: str = WORKER) -> None:
+        """Have the worker run, with work waiting for it, until it has died at this point; maybe before it is ready."""
+        await asyncio.to_thread(self._run, name, {"OAAS_CRASH_AT": f"{WORKER}:{point}"})
+        pid = self.supervisor.pid(name)
+
+        async def is_gone() -> bool:
+            return self.supervisor.pid(name) != pid or self.supervisor.restarts(name) > 0
+
+        await until(is_gone, lambda: f"{name} ({pid}) has not died at {point}: {self.supervisor.log_tail(name)}")
+        await self.die(name)
 
     def _run(self, name: str, overrides: Mapping[str, str]) -> None:
         with suppress(KeyError):  # the first time there is none
-            self.supervisor.stop(name)
+            # Killed: what a clean end leaves behind is what others test, and it would take longer.
+            self.supervisor.kill(name)
         self.supervisor.add(name, [sys.executable, "-m", "infra.cli", "worker", "payments"], {**self.environment, **overrides})
-        self.supervisor.wait_until_ready(name, READY_S)
+        self.running[name] = dict(overrides)
 
     async def serve(self) -> None:
         """Have payments answer HTTP; once is enough."""
@@ -99,16 +114,6 @@ class Till:
     async def die(self, name: str = WORKER) -> None:
         """SIGKILL, and it stays down."""
         await asyncio.to_thread(self.supervisor.kill, name)
-
-    async def until_dead(self, name: str = WORKER) -> None:
-        """Wait until the process has died by itself, and leave it dead."""
-        pid = self.supervisor.pid(name)
-
-        async def is_gone() -> bool:
-            return self.supervisor.pid(name) != pid
-
-        await until(is_gone, lambda: f"{name} ({pid}) has not died")
-        await self.die(name)
 
     async def rise(self, name: str = ACQUIRER) -> None:
         await asyncio.to_thread(self.supervisor.start, name)
@@ -133,7 +138,11 @@ class Till:
         queue = await self.stage.client.get_queue(REPLIES, ensure=False)
         while (message := await queue.get(no_ack=True, fail=False)) is not None:
             for one in items([message]):
-                self.answers.setdefault(UUID(one["commandid"]), []).append(one)
+                command_id = UUID(one["commandid"])
+                if one["type"] == name_of(StepFaulted):
+                    self.faults.setdefault(command_id, []).append(StepFaulted.received(one["data"]))
+                else:
+                    self.answers.setdefault(command_id, []).append(one)
         return command.id in self.answers
 
     async def tell(self, message: Command[Any]) -> Reply:
@@ -168,6 +177,16 @@ class Till:
         async with httpx.AsyncClient(base_url=self.acquirer, timeout=10, trust_env=False) as client:
             found: list[str] = (await client.get("/ledger")).json()["violations"]
         return found
+
+    async def fault(self, command: Envelope) -> StepFaulted:
+        """The word of trouble about the command, waited for."""
+
+        async def is_faulted() -> bool:
+            await self.is_answered(command)
+            return command.id in self.faults
+
+        await until(is_faulted, lambda: f"nobody says what is wrong with {command.type}")
+        return self.faults[command.id][0]
 
     async def counts(self, order_id: OrderId) -> tuple[int, int, int, int]:
         """How often the acquirer has authorised, captured, voided and refunded; nothing if it has never heard of it."""

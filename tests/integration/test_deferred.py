@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.messages import Envelope
+from contracts.catalog import name_of
+from contracts.messages import Envelope, StepFaulted
 from contracts.payments import AuthorisePayment, PaymentAuthorised, PaymentRefused, ReturnPayment
 from contracts.values import OrderId, TenantId
 from infra.deferred import Deferred
@@ -123,3 +124,24 @@ async def test_another_tenants_and_another_commands_askers_are_left_alone(stage:
     # Nothing was held for it, so the return was answered at once, and with it whoever waited for the authorisation.
     assert {one["type"] for one in await answers(stage, 2)} == {"payments.PaymentReturned.v1", "payments.PaymentRefused.v1"}
     await waits(stage, 0, order_id)
+
+
+async def test_whoever_waits_is_told_of_trouble_and_waits_on_for_the_answer(stage: Stage, transaction: Transactions) -> None:
+    tenant_id, order_id = TenantId(uuid4()), OrderId(uuid4())
+    asked = an_authorisation(tenant_id, order_id)
+    await stage.publish(COMMANDS, asked, an_authorisation(tenant_id, OrderId(uuid4())))
+    await waits(stage, 1, order_id)
+    async with transaction(tenant_id) as scope:
+        assert await DEFERRED.fault(scope, AuthorisePayment, str(order_id), "no " * 200, "print") == 1
+        assert await DEFERRED.fault(scope, ReturnPayment, str(order_id), "no", "print") == 0
+    [told] = await answers(stage, 1)
+    assert told["type"] == name_of(StepFaulted)
+    assert (told["commandid"], told["causationid"], told["sagaid"]) == (str(asked.id), str(asked.id), str(asked.sagaid))
+    assert (told["subject"], told["data"]) == (str(order_id), {"error": ("no " * 200)[:300], "fingerprint": "print"})
+    # Asked again it has no answer yet, neither is the trouble one.
+    await stage.publish(COMMANDS, asked)
+    await waits(stage, 1, order_id)
+    async with transaction(tenant_id) as scope:
+        assert await DEFERRED.answer(scope, AuthorisePayment, str(order_id), AUTHORISED) == 1
+    [answer] = await answers(stage, 1)
+    assert answer["data"]["payment_id"] == str(AUTHORISED.payment_id)
