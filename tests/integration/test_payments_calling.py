@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.payments import AuthorisePayment, CapturePayment, ReturnPayment
 from contracts.values import OrderId, TenantId
@@ -16,11 +17,12 @@ from infra.worker import Worker
 from services.payments import calling
 from services.payments.calling import Calls
 from services.payments.main import SERVICE
-from services.payments.provider import Call, Done, InDoubt, Operation, Outcome
+from services.payments.provider import Call, Done, InDoubt, Operation, Outcome, Refused
 from tests.integration.messaging import REPLIES, Stage, items, until, working
 from tests.integration.paying import COMMANDS, a_command
 
 FAR_S = 600.0
+COUNTER = "oaas_payment_refusals_total"
 
 
 @dataclass
@@ -151,6 +153,30 @@ async def test_a_payment_that_meets_a_bug_holds_up_no_other(stage: Stage, tmp_pa
         # Its lease is over by then.
         await asyncio.sleep(0.3 + 2 * calling._LOOK_EVERY_S)
     assert ([one.amount for one in provider.called].count(666), provider.asked) == (1, []), "it was not set aside"
+
+
+async def test_what_is_refused_is_called_for_again_under_new_keys_logged_counted_and_told_once(
+    stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = Provider(lambda call: Refused("no_luck") if call.operation is Operation.CAPTURE else succeeds(call))
+    provider.may_answer.set()
+    tenant_id, command = TenantId(uuid4()), an_authorisation()
+    counted = REGISTRY.get_sample_value(COUNTER, {"operation": "CAPTURE"}) or 0
+    async with calls(stage, tmp_path, provider, payment_backoff_s=0.05, payment_refused_backoff_max_s=0.2, payment_refusals_max=2):
+        await stage.publish(COMMANDS, a_command(tenant_id, command))
+        assert await answered(stage) == ["PaymentAuthorised"]
+        await stage.publish(COMMANDS, a_command(tenant_id, CapturePayment(order_id=command.order_id)))
+        assert await answered(stage) == ["StepFaulted"]
+        await until(lambda: _is(len(provider.called) >= 7), lambda: f"it was called for {len(provider.called)} times")
+        provider.manner = succeeds
+        # Whoever waits was told nothing else in between.
+        assert await answered(stage) == ["PaymentCaptured"]
+    tries = provider.called[1:]
+    assert len({call.key for call in tries}) == len(tries), "a key that was refused is called for again"
+    assert not any(call.is_in_doubt for call in tries)
+    refused = len(tries) - 1
+    assert (REGISTRY.get_sample_value(COUNTER, {"operation": "CAPTURE"}) or 0) - counted == refused
+    assert [record.levelname for record in caplog.records if record.message.endswith("refuses to capture")] == ["ERROR"] * refused
 
 
 async def test_no_more_payments_are_worked_on_at_once_than_the_setting_says(stage: Stage, tmp_path: Path) -> None:
