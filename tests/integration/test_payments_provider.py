@@ -185,7 +185,7 @@ async def test_two_workers_share_the_payments_and_call_for_none_twice(till: Till
 
 async def test_a_worker_that_dies_at_one_point_after_another_takes_nothing_twice_and_nothing_of_a_returned_order(till: Till) -> None:
     # Those of payments; those that every service dies at are in tests/system/test_worker_deaths.py.
-    points = ("save", "commit", "committed", "intent", "called")
+    points = ("commit", "committed", "intent", "called")
     prepared = [await asyncio.gather(till.authorised(), till.authorised(), till.captured()) for _ in points]
     await till.die()
     asked, wanted, unwanted = [], [], []
