@@ -25,6 +25,7 @@ _EVENTS: Final = text(
 )
 
 _LOOK_AGAIN_S: Final = 0.05
+_INSIDE: Final = "it is looked into"
 
 
 class TimelineEvent(BaseModel):
@@ -59,7 +60,10 @@ def router(transaction: Transactions, settings: Settings) -> APIRouter:
         while (found := await _timeline(transaction, caller.tenant_id, order_id)) is None:
             # An order that was placed a moment ago is still on its way here; no transaction is open meanwhile.
             if asyncio.get_running_loop().time() >= until:
-                raise Problem(404, "Unknown order", f"there is no order {order_id}; GET /v1/orders lists them")
+                detail = (
+                    f"nothing has happened to an order {order_id}: GET /v1/orders/{order_id} tells whether there is one that still waits"
+                )
+                raise Problem(404, "No timeline", detail)
             await asyncio.sleep(_LOOK_AGAIN_S)
         return found
 
@@ -84,7 +88,9 @@ async def _timeline(transaction: Transactions, tenant_id: TenantId, order_id: Or
 
 
 def _told(row: Row[Any], saga: str) -> TimelineEvent:
-    words = sentence(row.kind, step=row.step, phase=row.phase, attempt=row.attempt, detail=row.detail)
+    # A fault's own words tell how the platform is made inside; they are for operators.
+    detail = _INSIDE if ":" in row.detail else row.detail
+    words = sentence(row.kind, step=row.step, phase=row.phase, attempt=row.attempt, detail=detail)
     if row.kind == Kind.STARTED:
         # An order that is cancelled has two sagas, told as one story.
         words = f"Started: {saga}."

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
+from contracts.addresses import COORDINATOR
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.processes import NotReady, Supervisor
@@ -55,6 +56,8 @@ class Platform:
     servers: Servers
     supervisor: Supervisor
     api_url: str
+    metrics_url: str
+    """Of the sagas' worker, which counts them by state; the API's own are at `/metrics`."""
     environment: Mapping[str, str]
 
     def describe(self) -> dict[str, str]:
@@ -62,6 +65,7 @@ class Platform:
         return {
             "api": self.api_url,
             "docs": f"{self.api_url}/docs",
+            "metrics": self.metrics_url,
             "rabbitmq": self.servers.rabbitmq_management_url,
             "postgres": self.servers.postgres_url,
             "logs": str(self.home / "logs"),
@@ -105,10 +109,13 @@ def platform(
         say(f"starting the API and the workers of {', '.join(MODULES)}")
         if acquirer:
             supervisor.add(ACQUIRER, acquirer, environment)
+        metrics_port = str(kept_port(home / "metrics.port"))
         for service in MODULES:
-            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], environment)
+            own = {"OAAS_METRICS_PORT": metrics_port} if service == COORDINATOR else {}
+            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], {**environment, **own})
         supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
-        running = Platform(home, servers, supervisor, f"http://{LOOPBACK}:{port}", environment)
+        urls = f"http://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{metrics_port}/metrics"
+        running = Platform(home, servers, supervisor, *urls, environment)
         for service in MODULES:
             supervisor.wait_until_ready(service, READY_MAX_S)
         wait_until_api_ready(running)

@@ -58,7 +58,7 @@ def answered(saga: Saga[E, W], instance: Instance[E, W], command: UUID, reply: R
         # Of an asking that is contradicted already it is nothing new, unless it was asked anew since and says nonsense again.
         if asking.contradicted and (round_ < asking.round or instance.state.is_final or asking.disputed):
             return Moved(instance)
-        if asking.supplied and not _denies_the_pivot(saga, asking, reply):
+        if asking.supplied and not _denies(instance, reply):
             move.note(Kind.OVERTAKEN, asking, type(reply).__name__, reply)
         else:
             move.take_contradiction(asking, reply)
@@ -86,6 +86,6 @@ def _contradicts(asking: Asking, round_: int, reply: Reply) -> bool:
     return not isinstance(reply, Refusal) if round_ < asking.round else reply != asking.reply
 
 
-def _denies_the_pivot(saga: Saga[E, W], asking: Asking, reply: Reply) -> bool:
-    """An operator has said that it is done, and went on because of it; the participant says that it never will be."""
-    return isinstance(reply, Refusal) and asking.step in saga.must_be_answered
+def _denies(instance: Instance[E, W], reply: Reply) -> bool:
+    """An operator has said that it is done, and the saga went on because of it; the participant says that it never will be."""
+    return isinstance(reply, Refusal) and instance.why is None

@@ -12,6 +12,8 @@ async def test_a_poison_envelope_is_parked_alone_and_nothing_is_lost(stage: Stag
     assert letter.headers["x-exception-type"] == "Poisoned"
     assert letter.headers["x-exception-message"] == "No code can handle this SKU."
     assert "decide_or_strike" in letter.headers["x-exception-stack"]
+    # What is wrong inside is for operators, not for the tenant.
+    assert not any("No code" in one.words or "Poisoned" in one.words for one in await company.mixed.timeline(company.bad))
     await expect_conserved(stage, company.sound)
     assert (await replay(stage, company, letter)).outcome == "CONFIRMED"
     await expect_conserved(stage)

@@ -100,7 +100,7 @@ def test_a_supplied_answer_is_told_to_the_steps_that_look_at_it() -> None:
 
 @pytest.mark.parametrize(
     ("late", "facts"),
-    [(BOOKED, []), (FAULT, []), (FlightBooked(arrives_on="another day"), [Kind.OVERTAKEN]), (FlightFull(), [Kind.OVERTAKEN])],
+    [(BOOKED, []), (FAULT, []), (FlightBooked(arrives_on="another day"), [Kind.OVERTAKEN])],
 )
 def test_what_the_participant_says_after_a_skip_is_noted_and_changes_nothing_else(late: Reply, facts: list[Kind]) -> None:
     skipped = played((BookFlight, SILENCE), skip(arrives_on="2026-12-01"), (BookRoom, SILENCE), (BookCar, SILENCE))
@@ -110,11 +110,22 @@ def test_what_the_participant_says_after_a_skip_is_noted_and_changes_nothing_els
     assert moved.instance.changed(revision=skipped.revision) == skipped
 
 
-def test_a_pivot_that_refuses_after_it_was_skipped_asks_for_attention_because_the_saga_went_on() -> None:
+def test_a_step_that_refuses_after_it_was_skipped_asks_for_attention_because_the_saga_went_on() -> None:
+    skipped = played((BookFlight, SILENCE), skip(arrives_on="2026-12-01"), (BookRoom, SILENCE), (BookCar, SILENCE))
+    moved = answered(skipped, "flight", FlightFull())
+    assert ([entry.kind for entry in moved.entries][:1], moved.instance.state) == ([Kind.CONTRADICTED], State.NEEDS_ATTENTION)
+
+
+def test_a_pivot_that_refuses_after_it_was_skipped_is_noted_as_a_contradiction_of_what_has_ended() -> None:
     booked = (BookFlight, BOOKED), (BookRoom, RoomBooked()), (BookCar, CarBooked())
     skipped = played(*booked, (TakePayment, SILENCE), skip())
     moved = answered(skipped, "payment", CardDeclined())
-    assert [entry.kind for entry in moved.entries][:1] == [Kind.CONTRADICTED]
+    assert ([entry.kind for entry in moved.entries], moved.instance.state) == ([Kind.CONTRADICTED], State.COMPLETED)
+
+
+def test_on_the_way_back_a_late_refusal_of_a_skipped_step_is_only_noted() -> None:
+    skipped = played((BookFlight, SILENCE), skip(arrives_on="2026-12-01"), (BookRoom, HotelFull()), (BookCar, SILENCE), (FreeCar, SILENCE))
+    assert [entry.kind for entry in answered(skipped, "flight", FlightFull()).entries] == [Kind.OVERTAKEN]
 
 
 def test_a_contradiction_takes_no_time_from_the_saga() -> None:
