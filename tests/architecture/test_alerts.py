@@ -16,7 +16,15 @@ from sagas.engine.instance import State
 from sagas.metrics import SagaGauges
 
 RULES: Final = Path(__file__).resolve().parents[2] / "infra/deploy/observability/alerts.yaml"
-SHOWN_BY: Final = ("infra.consumer", "infra.parking", "infra.relay", "sagas.engine.coordinator", "sagas.engine.deadlines", "sagas.metrics")
+SHOWN_BY: Final = (
+    "infra.consumer",
+    "infra.parking",
+    "infra.relay",
+    "sagas.engine.coordinator",
+    "sagas.engine.deadlines",
+    "sagas.metrics",
+    "services.payments.calling",
+)
 _METRIC: Final = re.compile(r"\boaas_[a-z_]+")
 _STATE: Final = re.compile(r'state="([^"]*)"')
 
