@@ -31,7 +31,7 @@ from tests.integration.coordinators import PAUSE, SHORT_PAUSE, coordinating
 from tests.integration.workers import WorkerProcess
 
 WAITING: Final = 1_000
-ROUND_S: Final = 8.0
+ROUND_S: Final = 12.0
 PER_SECOND: Final = 40.0
 IDLE_S: Final = 10.0
 
