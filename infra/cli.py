@@ -116,12 +116,13 @@ def token(
     ],
     tenant: Annotated[str | None, typer.Option(help="id of the tenant it speaks for; none for `tenants:admin` and `ops`")] = None,
     ttl: Annotated[str, typer.Option(help="how long it is valid: 30s, 15m, 1h or 7d")] = "1h",
+    subject: Annotated[str, typer.Option(help="who acts with it: histories and the operators' audit name them")] = "developer",
     json_: Annotated[bool, JSON] = False,
 ) -> None:
     """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`."""
     from infra.token import token as issue
 
-    issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl)
+    issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl, subject=subject)
     sys.stdout.write((json.dumps(issued) if json_ else str(issued["token"])) + "\n")
 
 

@@ -81,8 +81,9 @@ def show(saga_id: Annotated[str, typer.Argument(help="the saga's id")], url: Url
     from infra.desk_client import here
     from infra.desk_drawing import draw_saga
 
+    word = _one_word(saga_id, "name a saga by its id")
     with here(url) as client:
-        saga = client.get(f"/sagas/{_one_word(saga_id)}")
+        saga = client.get(f"/sagas/{word}")
     _print(saga) if json_ else draw_saga(OUT, saga)
 
 
@@ -92,8 +93,9 @@ def why(id: Annotated[str, typer.Argument(help="an order, a saga, a message or a
     from infra.desk_client import here
     from infra.desk_drawing import draw_story
 
+    word = _one_word(id, "name an order, saga, message or trace")
     with here(url) as client:
-        story = client.get(f"/why/{_one_word(id)}")
+        story = client.get(f"/why/{word}")
     _print(story) if json_ else draw_story(OUT, story)
 
 
@@ -147,9 +149,7 @@ def skip(
     url: Url = None,
     json_: Json = False,
 ) -> None:
-    fields = json.loads(answer) if answer else None
-    if answer and not isinstance(fields, dict):
-        raise ValueError('--answer is a JSON object, such as \'{"reservation_id": "..."}\'')
+    fields = _fields(answer)
     chosen = _filters(state, None if saga_id else step, tenant, saga, order, fingerprint, older_than, stuck)
     _act("skip", saga_id, {"reason": reason, "step": step, "answer": fields}, chosen, dry_run=dry_run, yes=yes, url=url, as_json=json_)
 
@@ -199,7 +199,7 @@ def _act(
         raise ValueError(f"--dry-run is for filters; `oaas saga show {saga_id}` says what can be done to one saga")
     with here(url) as client:
         if saga_id:
-            _act_on_one(client, verb, _one_word(saga_id), body, as_json=as_json)
+            _act_on_one(client, verb, _one_word(saga_id, "name a saga by its id"), body, as_json=as_json)
         else:
             _act_on_many(client, verb, {**body, "filter": chosen}, dry_run=dry_run, yes=yes, as_json=as_json)
 
@@ -215,6 +215,8 @@ def _act_on_one(client: Any, verb: str, saga_id: str, body: dict[str, Any], *, a
 def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
     from infra.desk_drawing import Progressing, draw_counts, draw_tally
 
+    if as_json and not (dry_run or yes or sys.stdin.isatty()):
+        raise ValueError("nobody is there to be asked: say --yes to act on what the filters find, or --dry-run to count it")
     counted = client.post(f"/sagas/{verb}", {**body, "dry_run": True})
     nothing_more = dry_run or not counted["total"]
     if not as_json:
@@ -247,11 +249,27 @@ def _filters(
     return {name: value for name, value in {**given, "older_than": older_than, "stuck": stuck}.items() if value}
 
 
-def _one_word(id: str) -> str:
-    """The id as one segment of a path."""
+def _fields(answer: str | None) -> dict[str, Any] | None:
+    """What --answer says; raises ValueError with an example."""
+    if answer is None:
+        return None
+    try:
+        fields = json.loads(answer)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError('--answer is a JSON object, such as \'{"reservation_id": "..."}\'; `oaas why ID` names the fields')
+    return fields
+
+
+def _one_word(id: str, mend: str) -> str:
+    """The id as one segment of a path; raises ValueError for what can be none."""
     from urllib.parse import quote
 
-    return quote(id.strip(), safe="")
+    word = id.strip()
+    if not word.isprintable() or "/" in word or not any(letter.isalnum() for letter in word):
+        raise ValueError(mend)
+    return quote(word, safe="")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import httpx
 
 from infra.errors import Misconfigured
 from infra.plainly import Refused
-from infra.settings import Settings, settings_here
+from infra.settings import ENVIRONMENT, Settings, settings_here
 from infra.token import operators_token
 
 _PATIENCE_S: Final = 60.0
@@ -24,8 +24,8 @@ class DeskClient:
     """The routes under /v1/ops, as the person who types."""
 
     def __init__(self, settings: Settings, url: str | None = None) -> None:
-        """Raises Misconfigured without a token, and for what is no URL."""
-        self._url = (url or settings.api_url or f"http://{settings.api_host}:{settings.api_port}").rstrip("/")
+        """Raises Misconfigured if nothing says where the API is, and without a token."""
+        self._url = (url or settings.api_url or _url_here(settings)).rstrip("/")
         headers = {"Authorization": f"Bearer {operators_token(settings, getpass.getuser())}"}
         self._client = httpx.Client(headers=headers, timeout=_PATIENCE_S)
 
@@ -83,6 +83,13 @@ def here(url: str | None) -> Iterator[DeskClient]:
         yield client
     finally:
         client.close()
+
+
+def _url_here(settings: Settings) -> str:
+    # Whatever listens on the default port may be a stranger's, and would be sent a token.
+    if not (settings.home / ENVIRONMENT).is_file():
+        raise Misconfigured("no platform runs in this home: start one with oaas up, or name its API with --url or OAAS_API_URL")
+    return f"http://{settings.api_host}:{settings.api_port}"
 
 
 def _told(status: int, body: Json) -> str:

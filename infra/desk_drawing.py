@@ -32,12 +32,13 @@ _SIGNS: Final[Mapping[str, str]] = {
     "FAULTED": "✗",
     "LATE": "✓",
     "CONTRADICTED": "‼",
+    "OVERTAKEN": "‼",
     "OVERDUE": "∅",
     "PARKED": "‖",
     "NEEDS_ATTENTION": "‼",
     "COMPENSATING": "↶",
 }
-_ALARMING: Final = {"REFUSED", "SILENT", "FAULTED", "CONTRADICTED", "OVERDUE", "PARKED", "NEEDS_ATTENTION", "COMPENSATING"}
+_ALARMING: Final = {"REFUSED", "SILENT", "FAULTED", "CONTRADICTED", "OVERTAKEN", "OVERDUE", "PARKED", "NEEDS_ATTENTION", "COMPENSATING"}
 _ENDS: Final = {
     "ANSWERED": "done",
     "REFUSED": "refused",
@@ -107,9 +108,13 @@ def draw_saga(out: Console, saga: Json) -> None:
     out.print(_steps(saga, now))
     out.print()
     out.print(_timeline(saga))
+    standing = "" if saga["state"] == "PARKED" else ", no time runs"
     for one in saga["outstanding"]:
-        until = f", until {_clock(one['until'])} ({_from(_time(one['until']), now)})" if one["until"] else ", no time runs"
+        until = f", until {_clock(one['until'])} ({_from(_time(one['until']), now)})" if one["until"] else standing
         out.print(f"  waits for {plain(one['step'])}: {one['status']}, asked {one['attempts']} x{until}", highlight=False)
+    if saga["state"] == "PARKED" and saga["wakes_at"]:
+        given_up = f"{_clock(saga['wakes_at'])} ({_from(_time(saga['wakes_at']), now)})"
+        out.print(f"  parked until somebody has mended the fault; given up {given_up}", highlight=False)
     out.print()
     for verb in saga["verbs"]:
         out.print(Text.assemble(f"  {verb['verb']:<7}", ("yes", "green") if verb["legal"] else (f"no: {plain(verb['why_not'])}", "dim")))
@@ -138,7 +143,8 @@ def draw_acted_on_one(out: Console, verb: str, before: Json, after: Json) -> Non
 
 def draw_counts(out: Console, verb: str, counted: Json) -> None:
     """What there would be to act on."""
-    out.print(f"{verb} would act on {counted['total']} sagas", highlight=False, style="bold")
+    # Whether each takes the verb is found out when it is done: to know it before, every one of them would have to be read.
+    out.print(f"{verb} would try on {counted['total']} sagas", highlight=False, style="bold")
     for name in ("state", "step", "saga", "tenant"):
         for what, number in list(counted[f"by_{name}"].items())[:_ROWS_MAX]:
             out.print(f"  {name:<7}{number:>8}  {plain(what)}", highlight=False)
@@ -213,9 +219,14 @@ def _steps(saga: Json, now: datetime) -> Table:
         end = next((event for event in reversed(events) if event["kind"] in _ENDS), None)
         took = span((_time(end["at"]) if end else now) - _time(events[0]["at"]))
         tries = max(event["attempt"] or 1 for event in events)
-        came = _ENDS[end["kind"]] + (f" ({plain(end['detail'])})" if end["detail"] else "") if end else "not answered yet"
+        came = _came_to(end) if end else "not answered yet"
         table.add_row(f"  ↶ {plain(step)}" if phase == "undo" else plain(step), str(tries), took, came)
     return table
+
+
+def _came_to(end: Json) -> str:
+    by = f" by {plain(end['actor'])}, on whose word it is taken as done" if end["kind"] == "SKIPPED" else ""
+    return f"{_ENDS[end['kind']]}{by}" + (f" ({plain(end['detail'])})" if end["detail"] else "")
 
 
 def _timeline(saga: Json) -> Table:

@@ -21,6 +21,10 @@ _ALGORITHM: Final = "ES256"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LIFETIME: Final = re.compile(r"(?P<number>[0-9]{1,7})(?P<unit>[smhd])")
 LIFETIME_MAX: Final = timedelta(days=365)
+DEVELOPER: Final = "developer"
+"""Whom a token is for, if nobody is named."""
+_SUBJECT_CHARACTERS_MAX: Final = 255
+_VISIBLE: Final = re.compile("[!-~]+")
 _OPERATORS_LIFETIME: Final = timedelta(hours=1)
 _PRIVATE: Final = "private.json"
 _PUBLIC: Final = "jwks.json"
@@ -34,23 +38,28 @@ class UnknownScope(LookupError):
         self.unknown = tuple(unknown)
 
 
-def token(settings: Settings, *, tenant: str | None, scope: str, ttl: str) -> dict[str, Any]:
+def token(settings: Settings, *, tenant: str | None, scope: str, ttl: str, subject: str = DEVELOPER) -> dict[str, Any]:
     """What `oaas token` prints: the token, until when it is valid, for whom and for what.
 
-    `tenant` is a UUID, `scope` space-separated, `ttl` a number of s, m, h or d; raises Misconfigured or UnknownScope.
+    `tenant` is a UUID, `scope` space-separated, `ttl` a number of s, m, h or d, `subject` who acts with it, as histories and the audit
+    name them; raises Misconfigured or UnknownScope.
     """
     at = now()
-    tenant_id, lifetime, scopes = _uuid(tenant), _lifetime(ttl), scope.split()
-    issued = issue(
-        settings.home, at, tenant_id=tenant_id, scopes=scopes, lifetime=lifetime, issuer=settings.issuer, audience=settings.audience
-    )
+    tenant_id, lifetime, scopes, subject = _uuid(tenant), _lifetime(ttl), scope.split(), _subject(subject)
+    names = {"issuer": settings.issuer, "audience": settings.audience, "subject": subject}
+    issued = issue(settings.home, at, tenant_id=tenant_id, scopes=scopes, lifetime=lifetime, **names)
     expires_at = (at + lifetime).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"token": issued, "tenant": tenant, "scope": " ".join(scopes), "expires_at": expires_at}
+    return {"token": issued, "subject": subject, "tenant": tenant, "scope": " ".join(scopes), "expires_at": expires_at}
 
 
 def operators_token(settings: Settings, subject: str) -> str:
     """OAAS_TOKEN if it is set, else a token with the scope ops from this home's development key; raises Misconfigured if there is none."""
     if given := settings.token.get_secret_value():
+        # It is a secret even if it is none of ours: what is wrong with it is said without it.
+        if _VISIBLE.fullmatch(given) is None:
+            raise Misconfigured(
+                "OAAS_TOKEN is no token: one is letters, digits, dots, dashes and underscores, without spaces and line ends"
+            )
         return given
     if not (settings.home / "keys" / _PRIVATE).is_file():
         raise Misconfigured("no token: set OAAS_TOKEN to one with the scope ops; there is no development key in this home to make one from")
@@ -85,7 +94,7 @@ def issue(
     lifetime: timedelta,
     issuer: str,
     audience: str,
-    subject: str = "developer",
+    subject: str = DEVELOPER,
 ) -> str:
     """A token for these scopes, valid from `at` for `lifetime`; raises UnknownScope. Without a tenant it serves administrators only."""
     if not scopes:
@@ -115,6 +124,13 @@ def _uuid(tenant: str | None) -> UUID | None:
         return UUID(tenant) if tenant is not None else None
     except ValueError:
         raise Misconfigured(f"{tenant!r} is no tenant id: a UUID, as POST /v1/tenants answers it") from None
+
+
+def _subject(name: str) -> str:
+    name = name.strip()
+    if not name or not name.isprintable() or len(name) > _SUBJECT_CHARACTERS_MAX:
+        raise Misconfigured(f"--subject is a name of 1 to {_SUBJECT_CHARACTERS_MAX} letters, digits, signs and spaces")
+    return name
 
 
 def _lifetime(ttl: str) -> timedelta:

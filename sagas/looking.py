@@ -1,17 +1,20 @@
 """Reads sagas as a whole inside their tenant, for people: the row, what it waits for, its history and what operators tried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 
+from contracts.catalog import owner_of
+from contracts.messages import Command, Refusal, Reply
 from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
 from sagas.engine.definition import Saga
-from sagas.engine.instance import Asking, Instance
+from sagas.engine.instance import ABANDON_STEP, Asking, Instance
 from sagas.engine.instances import Held, UnknownDefinition, held_from
+from sagas.engine.moving import Move
 from sagas.search import FoundSaga
 
 Definitions = Mapping[tuple[str, int], Saga[Any, Any]]
@@ -63,6 +66,32 @@ async def subjects_of(scope: Scope, ids: Sequence[SagaId]) -> list[str]:
 def until(instance: Instance[Any, Any], asking: Asking) -> datetime | None:
     """When silence counts, or when it is asked again; None while no time runs for it: parked, paused, contradicted."""
     return None if instance.is_held or instance.parked_at is not None else asking.deadline
+
+
+def service_of(held: Held, asking: Asking) -> str:
+    """The service that is asked."""
+    return owner_of(_command_class(held, asking))
+
+
+def success_of(held: Held, asking: Asking) -> type[Reply]:
+    """The answer that says yes: what skip supplies."""
+    return next(reply for reply in _command_class(held, asking).replies() if not issubclass(reply, Refusal))
+
+
+def names_of(sagas: Iterable[Saga[Any, Any]]) -> dict[str, list[str]]:
+    """What there is of each: `saga`, names of definitions; `step`, what one of them may wait for, as `waits_for` names it."""
+    names, steps, undos = {}, {}, {}
+    for saga in sagas:
+        names[saga.name] = True
+        for step in saga.steps_by_name.values():
+            steps[step.name] = True
+            if step.undo is not None:
+                undos[f"undo of {step.name}"] = True
+    return {"saga": list(names), "step": [*steps, *undos, ABANDON_STEP]}
+
+
+def _command_class(held: Held, asking: Asking) -> type[Command[Any]]:
+    return Move(held.saga, held.instance, held.instance.progressed_at).command_class(asking)
 
 
 def _looked(row: asyncpg.Record, definitions: Definitions) -> Looked:

@@ -20,7 +20,7 @@ from infra.transaction import Transactions
 from sagas.consumers import coordinator
 from sagas.engine.instances import UnknownDefinition
 from sagas.engine.verbs import Verb, WrongAnswer
-from sagas.looking import look
+from sagas.looking import look, names_of
 from sagas.many import act_on_many, count_first
 from sagas.operating import Act, Operating, Outcome, Result
 from sagas.ops_views import ActedOnView, ActOnMany, ActOnOne, CountsView, SagaPage, SagaQuery, SagaView, SkipMany, SkipOne, Supplied
@@ -49,6 +49,7 @@ def _reading(routes: APIRouter, desk: "_Desk") -> None:
     @routes.get("/sagas", summary="Sagas of all tenants")
     async def list_sagas(_: Operator, query: Annotated[SagaQuery, Query()]) -> SagaPage:
         """What waits for people first, then what is stuck, then the rest; the newest of each first."""
+        desk.require_known("", saga=query.saga, step=query.step)
         return SagaPage.of(await find_page(desk.search, query.asked, now(), query.cursor, query.limit))
 
     @routes.get("/sagas/{saga_id}", summary="One saga as a whole")
@@ -74,12 +75,20 @@ class _Desk:
         self.telling = Telling(search, transaction, sagas.sagas)
         self._transaction = transaction
         self._definitions = sagas.sagas
+        self._names = names_of(sagas.sagas.values())
         self._operating = Operating(transaction, sagas)
+
+    def require_known(self, where: str, **given: str | None) -> None:
+        """Raises Problem(422) for the name of a saga or step that no definition has: a filter by it would find nothing, and look right."""
+        for field, name in given.items():
+            if name is not None and name not in self._names[field]:
+                raise _wrong(f"{where}{field}", f"must be one of {', '.join(self._names[field])}")
 
     async def tenant_of(self, saga_id: SagaId) -> TenantId:
         tenant_id = await self.search.tenant_of(saga_id)
         if tenant_id is None:
-            raise Problem(404, "Unknown saga", f"there is no saga {saga_id} in any tenant; GET /v1/ops/sagas lists them")
+            elsewhere = f"if it is an order, message or trace, `oaas why {saga_id}` (GET /v1/ops/why/{saga_id}) finds its sagas"
+            raise Problem(404, "Unknown saga", f"there is no saga {saga_id} in any tenant; {elsewhere}")
         return tenant_id
 
     async def view(self, saga_id: SagaId) -> SagaView:
@@ -101,6 +110,9 @@ class _Desk:
         async def act(operator: Operator, body: Any) -> CountsView | ActedOnView:
             at = now()
             _require_a_filter(body)
+            self.require_known("filter.", saga=body.filter.saga, step=body.filter.step)
+            if isinstance(body, Supplied):
+                self.require_known("", step=body.step)
             if body.dry_run:
                 return CountsView.of(await count_first(self.search, body.filter, at))
             if body.as_of is None or body.as_of > at:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
+from sagas.advice import is_unsure
+from sagas.engine.history import Kind
 from sagas.engine.narrative import sentence
 from sagas.engine.outlook import name_of
 from sagas.engine.verbs import Verb, why_not
@@ -175,7 +177,7 @@ class SagaView(SagaSummary):
                 for instance, one in missing
             ],
             verbs=_legalities(looked),
-            events=[_fact(event) for event in looked.events],
+            events=[_fact(event, is_sure=not is_unsure(looked)) for event in looked.events],
             attempts=[Attempt(**{name: attempt[name] for name in Attempt.model_fields}) for attempt in looked.attempts],
         )
 
@@ -251,6 +253,9 @@ def _legalities(looked: Looked) -> Sequence[Legality]:
     return [Legality(verb=verb, legal=why is None, why_not=why) for verb, why in reasons.items()]
 
 
-def _fact(event: Any) -> Fact:
+def _fact(event: Any, *, is_sure: bool) -> Fact:
     told = {name: event[name] for name in ("step", "phase", "attempt", "detail", "actor", "reason")}
-    return Fact(**{name: event[name] for name in Fact.model_fields if name != "words"}, words=sentence(event["kind"], **told))
+    words = sentence(event["kind"], **told)
+    if event["kind"] == Kind.ABANDONED and not is_sure:
+        words = f"Abandoned, because of {event['detail']}. It is not sure that nothing is held any more."
+    return Fact(**{name: event[name] for name in Fact.model_fields if name != "words"}, words=words)

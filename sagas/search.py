@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from contracts.values import TenantId
 from infra.problems import Problem
@@ -22,7 +22,21 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _CURSOR: Final = struct.Struct(">Bqq16s")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-Age = Annotated[str, Field(pattern=f"^{_AGE.pattern.replace('?P<number>', '').replace('?P<unit>', '')}$")]
+
+def age(words: str) -> timedelta:
+    """`15m` as a time span; raises ValueError for anything but a number of s, m, h or d."""
+    found = _AGE.fullmatch(words)
+    if found is None:
+        raise ValueError("must be how long ago: write 30s, 15m, 2h or 7d")
+    return timedelta(**{_UNITS[found["unit"]]: int(found["number"])})
+
+
+def _an_age(words: str) -> str:
+    age(words)
+    return words
+
+
+Age = Annotated[str, AfterValidator(_an_age), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$"})]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -66,14 +80,6 @@ class Page:
     found: list[FoundSaga]
     following: str | None
     at: datetime
-
-
-def age(words: str) -> timedelta:
-    """`15m` as a time span; raises ValueError for anything but a number of s, m, h or d."""
-    found = _AGE.fullmatch(words)
-    if found is None:
-        raise ValueError(f"{words!r} is no age: write 30s, 15m, 2h or 7d")
-    return timedelta(**{_UNITS[found["unit"]]: int(found["number"])})
 
 
 async def find_page(search: SagaSearch, asked: SagaFilter, now: datetime, cursor: str | None, limit: int) -> Page:

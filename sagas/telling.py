@@ -14,7 +14,8 @@ from sagas.why import Story, story_of
 
 FOUND_MAX: Final = 20
 """Sagas that one message or trace may lead to; the rest is not told."""
-_TRACE: Final = re.compile("[0-9a-f]{32}")
+_TRACE: Final = re.compile("(?:[0-9a-f]{2}-)?(?P<id>[0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
+"""A trace's id, by itself or inside a traceparent."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,26 @@ class Telling:
         looked = ["an order (what a saga is about)"]
         if _uuid(asked) is not None:
             looked += ["a saga", "a message (the event that started a saga, or a command that it sent)"]
-        if _TRACE.fullmatch(asked.lower()):
+        if _trace(asked) is not None:
             looked += ["a trace"]
         where = "in the sagas of all tenants and in their histories"
         hint = "" if _uuid(asked) else "; ids of sagas and messages are UUIDs, those of traces 32 hexadecimal digits"
-        return f"{asked!r} was looked for as {', '.join(looked)}, {where}: there is none. An order without a saga has not arrived yet{hint}"
+        late = f"An order that GET /v1/orders/{asked} knows but this does not has not reached the sagas' worker: is it running?"
+        return f"{asked!r} was looked for as {', '.join(looked)}, {where}: there is none{hint}. {late}"
 
     async def _find(self, asked: str) -> _Found | None:
         if (found := await self._about(asked)) is not None:
             return found
         if (id := _uuid(asked)) is not None:
+            # People leave the dashes out, or a tool did.
+            if (found := await self._about(str(id))) is not None:
+                return found
             if (tenant_id := await self._search.tenant_of(SagaId(id))) is not None:
                 return await self._of("saga", [(tenant_id, SagaId(id))])
             if sagas := await self._search.of_message(id, FOUND_MAX):
                 return await self._of("message", sagas)
-        if _TRACE.fullmatch(asked) and (sagas := await self._search.of_trace(asked, FOUND_MAX)):
+        trace = _trace(asked)
+        if trace is not None and (sagas := await self._search.of_trace(trace, FOUND_MAX)):
             return await self._of("trace", sagas)
         return None
 
@@ -74,6 +80,11 @@ class Telling:
             async with self._transaction(tenant_id) as scope:
                 subjects[tenant_id] = await subjects_of(scope, [id for tenant, id in sagas if tenant == tenant_id])
         return _Found(what, subjects)
+
+
+def _trace(asked: str) -> str | None:
+    found = _TRACE.fullmatch(asked.strip().lower())
+    return found["id"] if found else None
 
 
 def _uuid(asked: str) -> UUID | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sagas.engine.history import Kind
-from sagas.engine.instance import Phase
+from sagas.engine.instance import Phase, State
 
 _WHAT: Final[Mapping[str | None, str]] = {
     Phase.ASK.value: "{step}",
@@ -37,6 +37,7 @@ _WORDS: Final[Mapping[str, str]] = {
     Kind.PAUSED: "Paused: answers are noted, nothing is asked.",
     Kind.UNPAUSED: "Goes on after the pause.",
 }
+_CANCELLED_PAUSED: Final = "Cancelled; the pause ended with it."
 
 
 def sentence(
@@ -44,6 +45,7 @@ def sentence(
 ) -> str:
     """One fact of a history as a sentence; a kind that this release does not know is told as it is."""
     what = _WHAT.get(phase, "{step}").format(step=step)
-    told = _WORDS.get(kind, f"{kind}: {{what}} {{detail}}").format(what=what, detail=detail, attempt=attempt)
+    words = _CANCELLED_PAUSED if (kind, detail) == (Kind.CANCELLED, State.PAUSED) else _WORDS.get(kind, f"{kind}: {{what}} {{detail}}")
+    told = words.format(what=what, detail=detail, attempt=attempt)
     # What followed from the operator's act carries the name too; only the act itself has a reason.
     return f"{told} By {actor}: {reason}" if actor and reason else told

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from contracts.messages import Refusal, Reply
 from sagas.engine.definition import E, Saga, W
 from sagas.engine.history import Kind
-from sagas.engine.instance import Asking, Instance, Phase
+from sagas.engine.instance import Asking, Instance, Phase, State
 from sagas.engine.moving import Move, Moved
 from sagas.engine.outlook import is_past_return, name_of
 
@@ -104,7 +104,7 @@ def skip(
 def cancel(saga: Saga[E, W], instance: Instance[E, W], now: datetime, actor: str, reason: str) -> Moved[E, W]:
     """Undo everything and abandon. Raises IllegalVerb, above all past the point of no return."""
     move = _begin(Verb.CANCEL, saga, instance, now, actor)
-    move.note(Kind.CANCELLED, reason=reason)
+    move.note(Kind.CANCELLED, detail="" if instance.paused_at is None else State.PAUSED.value, reason=reason)
     move.go_back(saga.cancelled)
     return _progressed(move)
 

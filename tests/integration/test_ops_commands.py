@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
+from shutil import copytree
 from uuid import uuid4
 
 import pytest
@@ -86,6 +88,15 @@ async def test_show_draws_steps_attempts_undo_and_who_did_what(desk: Desk) -> No
     assert "asked 2 x, until" in flat(shown)
 
 
+async def test_show_says_when_a_parked_saga_is_given_up_and_whose_word_a_skip_is(desk: Desk) -> None:
+    parked, paused, skipped = [await desk.bring_to(state) for state in (State.PARKED, State.PAUSED, State.COMPENSATING)]
+    told = flat(await oaas("saga", "show", parked))
+    assert ("no time runs" in told, "parked until somebody has mended the fault; given up 20" in told) == (False, True)
+    assert "asked 1 x, no time runs" in flat(await oaas("saga", "show", paused))
+    await desk.act("skip", skipped, "by hand")
+    assert "skipped by developer, on whose word it is taken as done" in flat(await oaas("saga", "show", skipped))
+
+
 async def test_nothing_that_people_wrote_reaches_the_terminal_as_a_command(desk: Desk) -> None:
     id = await desk.bring_to(State.RUNNING)
     await desk.act("retry", id, "\x1b[31mred\x1b]0;title\x07")
@@ -129,7 +140,7 @@ async def test_a_dry_run_prints_what_would_happen_and_does_nothing(desk: Desk) -
     id = await desk.bring_to(State.PARKED)
     counted = await oaas("saga", "retry", "--tenant", desk.tenant_id, "--state", "PARKED", "--reason", "x", "--dry-run")
     assert counted.exit_code == 0
-    assert "retry would act on 1 sagas" in counted.output
+    assert "retry would try on 1 sagas" in counted.output
     assert str(id) in counted.output
     assert (await desk.show(id))["state"] == "PARKED"
 
@@ -171,9 +182,17 @@ async def test_why_tells_the_story_with_the_commands_to_type(desk: Desk) -> None
         (["retry", "ID", "--state", "PARKED", "--reason", "x"], "either a saga's id or at least one filter"),
         (["retry", "ID", "--reason", "x", "--dry-run"], "--dry-run is for filters"),
         (["list", "--state", "LOST"], "state must be one of"),
-        (["list", "--older-than", "soon"], "older_than"),
+        (["list", "--older-than", "5x"], "older_than must be how long ago: write 30s, 15m, 2h or 7d"),
+        (["list", "--saga", "place-ordre"], "saga must be one of place-order, cancel-order"),
+        (["list", "--step", "reserve"], "step must be one of reserve-quota"),
+        (["skip", "--step", "capture", "--reason", "x"], "step must be one of"),
+        (["show", " "], "name a saga by its id"),
+        (["show", "a/b"], "name a saga by its id"),
         (["show", "not-an-id"], "must be a UUID"),
         (["skip", "ID", "--reason", "x", "--answer", "[1]"], "--answer is a JSON object"),
+        (["skip", "ID", "--reason", "x", "--answer", "{bad"], """--answer is a JSON object, such as '{"reservation_id": "..."}'"""),
+        (["skip", "ID", "--reason", "x", "--answer", ""], "--answer is a JSON object"),
+        (["retry", "--state", "PARKED", "--reason", "x", "--json"], "say --yes"),
         (["retry", "--state", "COMPLETED", "--reason", "x"], "must be a state that is not final"),
     ],
 )
@@ -195,6 +214,63 @@ async def test_no_api_no_token_and_a_token_without_the_scope_say_what_mends_it(d
     monkeypatch.setenv("OAAS_HOME", str(desk.api.home / "elsewhere"))
     keyless = await oaas("saga", "list")
     assert (keyless.exit_code, "set OAAS_TOKEN" in flat(keyless)) == (2, True)
+
+
+async def test_without_a_platform_in_this_home_no_token_is_sent_to_whatever_listens_on_the_default_port(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OAAS_API_URL")
+    monkeypatch.setenv("OAAS_API_PORT", desk.base_url.rsplit(":", 1)[1])
+    nowhere = await oaas("saga", "list")
+    assert nowhere.exit_code == 2
+    assert "no platform runs in this home: start one with oaas up, or name its API with --url or OAAS_API_URL" in flat(nowhere)
+    assert (await oaas("saga", "list", "--url", desk.base_url, "--limit", 1)).exit_code == 0
+    monkeypatch.setenv("OAAS_HOME", str(tmp_path))
+    copytree(desk.api.home / "keys", tmp_path / "keys")
+    (tmp_path / "environment").write_text(f"OAAS_API_PORT={desk.base_url.rsplit(':', 1)[1]}\n")
+    monkeypatch.delenv("OAAS_API_PORT")
+    assert (await oaas("saga", "list", "--limit", 1)).exit_code == 0
+
+
+@pytest.mark.parametrize("token", [" ", "two words", "ended\n", "żeton", "\x1b[31m"])
+async def test_a_token_that_is_none_is_named_by_its_variable_and_never_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("OAAS_TOKEN", token)
+    refused = await oaas("saga", "list")
+    assert (refused.exit_code, "OAAS_TOKEN is no token" in flat(refused)) == (2, True), refused.output
+    assert token == " " or token.strip() not in refused.output
+
+
+@pytest.mark.parametrize("id", ["", "  ", "a/b", "..", "nul\x00"])
+async def test_why_of_nothing_says_what_can_be_asked_for(desk: Desk, id: str) -> None:
+    refused = await oaas("why", id)
+    assert (refused.exit_code, "name an order, saga, message or trace" in flat(refused)) == (2, True), refused.output
+
+
+async def test_an_order_that_is_shown_as_a_saga_is_sent_to_why(desk: Desk) -> None:
+    order = (await desk.show(await desk.bring_to(State.RUNNING)))["order"]
+    for words in (("saga", "show"), ("saga", "retry", "--reason", "x")):
+        refused = await oaas(*words, order)
+        assert (refused.exit_code, f"oaas why {order}" in flat(refused)) == (1, True), refused.output
+
+
+async def test_two_operators_are_told_apart_by_the_subjects_of_their_tokens(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = await desk.bring_to(State.RUNNING)
+    for name in ("Ada", "Grace"):
+        monkeypatch.setenv("OAAS_TOKEN", (await oaas("token", "--scope", "ops", "--subject", name)).stdout.strip())
+        assert (await oaas("saga", "retry", id, "--reason", "x")).exit_code == 0
+        monkeypatch.delenv("OAAS_TOKEN")
+    assert [attempt["actor"] for attempt in await desk.audit(id)] == ["Ada", "Grace"]
+
+
+async def test_json_without_a_terminal_asks_nobody_and_does_nothing(desk: Desk) -> None:
+    id = await desk.bring_to(State.PARKED)
+    words = ("saga", "retry", "--tenant", desk.tenant_id, "--reason", "x", "--json")
+    refused = await oaas(*words, answering="y\n")
+    assert (refused.exit_code, "say --yes" in flat(refused), refused.stdout) == (2, True, "")
+    assert (await desk.show(id))["state"] == "PARKED"
+    assert json.loads((await oaas(*words, "--yes")).stdout)["done"] == 1
 
 
 def test_lengths_of_time_read_well() -> None:

@@ -138,6 +138,14 @@ async def test_many_are_skipped_with_one_answer(desk: Desk) -> None:
     assert await states(desk, *ids) == ["ABANDONING"] * 2
 
 
+async def test_many_are_not_skipped_by_a_step_that_no_definition_has(desk: Desk) -> None:
+    asked = {"filter": {"tenant": str(desk.tenant_id)}, "reason": "by hand", "step": "reserve-stok"}
+    for wrong, field in ((asked, "step"), ({**asked, "step": None, "filter": {"step": "capture"}}, "filter.step")):
+        refused = await desk.post("/sagas/skip", wrong)
+        assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
+        assert "reserve-stock" in refused.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -149,6 +157,7 @@ async def test_many_are_skipped_with_one_answer(desk: Desk) -> None:
         ({"filter": {"stuck": True}, "reason": "x", "dry_run": False, "as_of": "2026-01-01T00:00:00"}, "as_of"),
         ({"filter": {"older": "1m"}, "reason": "x"}, "filter.older"),
         ({"filter": {"stuck": True}}, "reason"),
+        ({"filter": {"saga": "place"}, "reason": "x"}, "filter.saga"),
     ],
 )
 async def test_a_verb_on_everything_or_without_a_dry_run_is_refused(desk: Desk, body: dict[str, object], field: str) -> None:

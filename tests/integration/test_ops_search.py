@@ -47,7 +47,7 @@ async def test_sagas_are_found_by_each_filter_alone_and_together(desk: Desk) -> 
         ({"step": "reserve-quota"}, {running, old}),
         ({"step": "reserve-stock"}, {running, old, parked}),
         ({"step": "undo of reserve-quota"}, {undoing}),
-        ({"step": "reserve"}, set()),
+        ({"step": "undo of charge-order"}, set()),
         ({"fingerprint": FAULT.fingerprint}, {parked}),
         ({"fingerprint": "another"}, set()),
         ({"stuck": True}, {old}),
@@ -117,6 +117,9 @@ async def test_what_another_tenant_has_is_not_in_a_tenants_list(desk: Desk) -> N
         ({"tenant": "x"}, "tenant"),
         ({"older_than": "soon"}, "older_than"),
         ({"older_than": "0m"}, "older_than"),
+        ({"older_than": "100000d"}, "older_than"),
+        ({"saga": "place-ordre"}, "saga"),
+        ({"step": "reserve"}, "step"),
         ({"limit": "201"}, "limit"),
         ({"colour": "red"}, "colour"),
     ],
@@ -124,6 +127,12 @@ async def test_what_another_tenant_has_is_not_in_a_tenants_list(desk: Desk) -> N
 async def test_a_wrong_filter_is_named(desk: Desk, params: dict[str, str], field: str) -> None:
     refused = await desk.get("/sagas", **params)
     assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
+
+
+async def test_a_name_that_no_definition_has_is_answered_with_those_there_are(desk: Desk) -> None:
+    for filters, known in (({"saga": "x"}, "place-order, cancel-order"), ({"step": "x"}, "undo of reserve-stock")):
+        [error] = (await desk.get("/sagas", **filters)).json()["errors"]
+        assert known in error["message"]
 
 
 @pytest.mark.parametrize("cursor", ["x", "", "AAAA", "_" * 44, "A" * 43 + "="])

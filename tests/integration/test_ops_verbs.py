@@ -8,12 +8,14 @@ import asyncpg
 import pytest
 
 from contracts.values import TenantId
+from infra.schema import ROLES
 from infra.settings import Settings
 from sagas.engine.instance import State
 from sagas.engine.verbs import Verb
 from tests.integration.desk import Desk, at_the_desk, skipped
 
 # state: what retry, skip, cancel, pause and resume do; a text is why not.
+AUDIT: Final = "sagas.operator_audit"
 _ENDED: Final = "it has ended"
 _BACK: Final = "it is turning back already"
 _GOES: Final = "it is not paused"
@@ -105,6 +107,13 @@ async def test_who_did_what_and_why_is_in_the_history_and_in_the_audit(desk: Des
     }
 
 
+async def test_a_paused_saga_that_is_cancelled_is_told_to_be_paused_no_longer(desk: Desk) -> None:
+    for state, words in ((State.PAUSED, "Cancelled; the pause ended with it."), (State.RUNNING, "Cancelled.")):
+        shown = (await desk.act("cancel", await desk.bring_to(state), "enough")).json()
+        [fact] = [event for event in shown["events"] if event["kind"] == "CANCELLED"]
+        assert fact["words"] == f"{words} By developer: enough"
+
+
 async def test_what_was_tried_can_neither_be_changed_nor_deleted(desk: Desk) -> None:
     id = await desk.bring_to(State.RUNNING)
     await desk.act("pause", id)
@@ -113,6 +122,22 @@ async def test_what_was_tried_can_neither_be_changed_nor_deleted(desk: Desk) -> 
             async with desk.api.transaction(desk.tenant_id) as scope:
                 await scope.connection.execute(statement)
     assert [one["actor"] for one in await desk.audit(id)] == ["developer"]
+
+
+@pytest.mark.parametrize("role", [*(f"sagas_{role}" for role in (*ROLES, "owner")), "administrator"])
+@pytest.mark.parametrize("statement", [f"UPDATE {AUDIT} SET actor = 'x'", f"DELETE FROM {AUDIT}", f"TRUNCATE {AUDIT}"])
+async def test_nobody_changes_what_was_tried_not_even_its_owner_or_an_administrator(desk: Desk, statement: str, role: str) -> None:
+    reason = "what operators tried is for good" if role in ("sagas_owner", "sagas_migrator", "administrator") else "permission denied"
+    undo = desk.administrator.transaction()
+    await undo.start()
+    try:
+        if role != "administrator":
+            await desk.administrator.execute(f"SET LOCAL ROLE {role}")
+        await desk.administrator.execute(f"SET LOCAL oaas.tenant_id = '{desk.tenant_id}'")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match=reason):
+            await desk.administrator.execute(statement)
+    finally:
+        await undo.rollback()
 
 
 async def test_an_attempt_is_recorded_in_the_tenant_of_its_saga_only(desk: Desk) -> None:

@@ -59,6 +59,19 @@ def test_a_lifetime_that_is_none_is_refused_with_examples(settings: Settings, tt
         token(settings, tenant=None, scope="ops", ttl=ttl)
 
 
+async def test_a_token_is_for_whom_it_names_and_for_the_developer_otherwise(settings: Settings) -> None:
+    verifier = Verifier(str(ensure_development_key(settings.home)), settings.issuer, settings.audience)
+    for given, name in (({}, "developer"), ({"subject": " Ada Lovelace "}, "Ada Lovelace")):
+        issued = token(settings, tenant=None, scope="ops", ttl="1h", **given)
+        assert ((await verifier.verify(issued["token"], now())).subject, issued["subject"]) == (name, name)
+
+
+@pytest.mark.parametrize("subject", ["", "  ", "two\nlines", "x" * 256])
+def test_a_subject_that_is_no_name_is_refused(settings: Settings, subject: str) -> None:
+    with pytest.raises(Misconfigured, match="--subject is a name"):
+        token(settings, tenant=None, scope="ops", ttl="1h", subject=subject)
+
+
 def test_a_tenant_that_is_no_uuid_is_refused(settings: Settings) -> None:
     with pytest.raises(Misconfigured, match="is no tenant id"):
         token(settings, tenant="acme", scope="ops", ttl="1h")

@@ -14,6 +14,18 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+# No grant lets anybody change an attempt. This refuses those as well who need no grant: the owner, an administrator's slip.
+REFUSE = """
+    CREATE FUNCTION sagas.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    BEGIN
+        RAISE EXCEPTION 'what operators tried is for good: % of %.% is refused', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = '42501';
+    END $$"""
+
+IMMUTABLE = """
+    CREATE TRIGGER for_good BEFORE UPDATE OR DELETE OR TRUNCATE ON sagas.operator_audit
+    FOR EACH STATEMENT EXECUTE FUNCTION sagas.refuse_change()"""
+
 ENDED = "state IN ('COMPLETED', 'ABANDONED')"
 FOR_PEOPLE = "state IN ('NEEDS_ATTENTION', 'PARKED', 'PAUSED')"
 
@@ -49,6 +61,8 @@ STATEMENTS = [
     "CREATE INDEX operator_audit_saga ON sagas.operator_audit (tenant_id, saga_id, at)",
     # Append-only, refused attempts included: nobody who acts can change what is said of it.
     *protect("sagas", "operator_audit", "SELECT, INSERT"),
+    REFUSE,
+    IMMUTABLE,
 ]
 
 
