@@ -215,7 +215,7 @@ def _act_on_one(client: Any, verb: str, saga_id: str, body: dict[str, Any], *, a
 def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
     from infra.desk_drawing import Progressing, draw_counts, draw_tally
 
-    if as_json and not (dry_run or yes or sys.stdin.isatty()):
+    if as_json and not (dry_run or yes or (sys.stdin and sys.stdin.isatty())):
         raise ValueError("nobody is there to be asked: say --yes to act on what the filters find, or --dry-run to count it")
     counted = client.post(f"/sagas/{verb}", {**body, "dry_run": True})
     nothing_more = dry_run or not counted["total"]

@@ -16,7 +16,7 @@ from sagas.engine.instance import Asking, Instance, Phase, State, Status
 from sagas.engine.instances import Held
 from sagas.engine.outlook import name_of
 from sagas.engine.verbs import Verb, why_not
-from sagas.looking import Looked, service_of, success_of, until
+from sagas.looking import Looked, insists, service_of, success_of, until
 from sagas.wording import span
 
 _LATE_AT: Final = timedelta(seconds=5)
@@ -86,8 +86,7 @@ def _late(looked: Looked, now: datetime) -> Iterator[str]:
 
 def _unheeded(held: Held) -> Iterator[str]:
     for asking in held.instance.outstanding:
-        insists = asking.phase is not Phase.ASK or asking.step in held.saga.must_be_answered
-        if insists and asking.attempts >= _UNHEEDED_AT and until(held.instance, asking) is not None:
+        if insists(held, asking) and asking.attempts >= _UNHEEDED_AT and until(held.instance, asking) is not None:
             service = service_of(held, asking)
             yield (
                 f"{service} has been asked {asking.attempts} times for {name_of(asking)} and has not answered: its worker may be down."
@@ -134,12 +133,15 @@ def _before_retry(held: Held) -> str:
     faulted = _services(held, [asking for asking in held.instance.outstanding if asking.status is Status.FAULTED])
     if faulted:
         return f"Mend what failed in {faulted}, then ask again"
+    contradicted = _services(held, [asking for asking in held.instance.outstanding if asking.contradicted])
+    if contradicted:
+        return f"Find out what is true at {contradicted}, then ask again"
     asked = _services(held, held.instance.outstanding)
-    return f"See that the worker `{asked}` runs, then ask again" if asked else "Ask again"
+    return f"See that the workers run that are asked ({asked}), then ask again" if asked else "Ask again"
 
 
 def _services(held: Held, askings: tuple[Asking, ...] | list[Asking]) -> str:
-    return "`, `".join(dict.fromkeys(service_of(held, asking) for asking in askings))
+    return ", ".join(dict.fromkeys(service_of(held, asking) for asking in askings))
 
 
 def _answer(held: Held, asking: Asking) -> str:

@@ -12,7 +12,7 @@ from contracts.messages import Command, Refusal, Reply
 from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
 from sagas.engine.definition import Saga
-from sagas.engine.instance import ABANDON_STEP, Asking, Instance
+from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase
 from sagas.engine.instances import Held, UnknownDefinition, held_from
 from sagas.engine.moving import Move
 from sagas.search import FoundSaga
@@ -66,6 +66,11 @@ async def subjects_of(scope: Scope, ids: Sequence[SagaId]) -> list[str]:
 def until(instance: Instance[Any, Any], asking: Asking) -> datetime | None:
     """When silence counts, or when it is asked again; None while no time runs for it: parked, paused, contradicted."""
     return None if instance.is_held or instance.parked_at is not None else asking.deadline
+
+
+def insists(held: Held, asking: Asking) -> bool:
+    """Whether it is asked until it is answered, however long that takes."""
+    return asking.phase is not Phase.ASK or asking.step in held.saga.must_be_answered
 
 
 def service_of(held: Held, asking: Asking) -> str:

@@ -51,7 +51,9 @@ class Telling:
             looked += ["a trace"]
         where = "in the sagas of all tenants and in their histories"
         hint = "" if _uuid(asked) else "; ids of sagas and messages are UUIDs, those of traces 32 hexadecimal digits"
-        late = f"An order that GET /v1/orders/{asked} knows but this does not has not reached the sagas' worker: is it running?"
+        late = (
+            f"An order that GET /v1/orders/{_uuid(asked) or 'ID'} knows but this does not has not reached the sagas' worker: is it running?"
+        )
         return f"{asked!r} was looked for as {', '.join(looked)}, {where}: there is none{hint}. {late}"
 
     async def _find(self, asked: str) -> _Found | None:

@@ -17,7 +17,7 @@ from sagas.engine.instance import Asking, Instance, Phase, State, Status
 from sagas.engine.instances import Held
 from sagas.engine.narrative import sentence
 from sagas.engine.outlook import is_past_return, name_of
-from sagas.looking import Looked, service_of, until
+from sagas.looking import Looked, insists, service_of, until
 from sagas.wording import span, when
 
 _WHERE: Final[Mapping[str, str]] = {
@@ -119,7 +119,7 @@ def _waits_for(looked: Looked, held: Held, now: datetime) -> Iterator[str]:
     if instance.state.is_final:
         return
     for asking in instance.outstanding:
-        yield f"{name_of(asking)}: {_asked(asking, service_of(held, asking), now)}; {_until(asking, until(instance, asking), now)}."
+        yield f"{name_of(asking)}: {_asked(asking, service_of(held, asking), now)}; {_until(held, asking, now)}."
     if instance.state is State.PARKED and looked.wake_at is not None:
         after = "needs attention" if is_past_return(held.saga, instance) else "is given up: it turns back"
         yield f"Somebody to mend the fault, until {when(looked.wake_at, now)}; then it {after}."
@@ -132,19 +132,20 @@ def _asked(asking: Asking, service: str, now: datetime) -> str:
     return f"asked {times} of {service}, first {when(asking.asked_at, now)}"
 
 
-def _until(asking: Asking, deadline: datetime | None, now: datetime) -> str:
+def _until(held: Held, asking: Asking, now: datetime) -> str:
     if asking.contradicted:
         return "answered in a way that cannot be, so nobody knows what is true"
     if asking.status is Status.FAULTED:
         return "the participant failed on it and has given it up"
     if asking.status is Status.SILENT:
         return "never answered, and not asked any more"
+    deadline = until(held.instance, asking)
     if deadline is None:
         return "no answer yet; no time runs for it"
-    insists = asking.status is Status.RETRYING or asking.phase is not Phase.ASK
+    again = asking.status is Status.RETRYING or insists(held, asking)
     if deadline < now:
-        return f"no answer; {'it should have been asked again' if insists else 'this try ended'} {when(deadline, now)}"
-    return f"no answer yet; {'asked again' if insists else 'this try ends'} {when(deadline, now)}"
+        return f"no answer; {'it should have been asked again' if again else 'this try ended'} {when(deadline, now)}"
+    return f"no answer yet; {'asked again' if again else 'this try ends'} {when(deadline, now)}"
 
 
 def _failure(event: Mapping[str, object], now: datetime) -> str:

@@ -144,6 +144,7 @@ async def test_an_order_that_has_not_arrived_makes_people_look_at_the_sagas_work
     order = uuid4()
     told = (await desk.get(f"/why/{order}")).json()["detail"]
     assert f"An order that GET /v1/orders/{order} knows but this does not has not reached the sagas' worker: is it running?" in told
+    assert "GET /v1/orders/ID" in (await desk.get("/why/nonsense")).json()["detail"]
 
 
 async def test_a_time_that_nobody_acted_on_makes_people_look_at_the_sagas_worker(desk: Desk) -> None:
@@ -165,13 +166,23 @@ async def test_what_must_be_answered_and_is_not_names_the_service_that_may_be_do
     [line] = told["to_do"]
     assert line.startswith(f"{asked} has been asked 3 times for ")
     assert f"its worker may be down. See that the worker `{asked}` runs" in line
-    assert any(f"asked 3 times of {asked}" in waits for waits in told["waits_for"])
+    assert any(f"asked 3 times of {asked}" in waits and "asked again" in waits for waits in told["waits_for"])
 
 
 async def test_a_stuck_saga_names_the_services_that_are_asked(desk: Desk) -> None:
     told = await only(desk, await desk.place_before(minutes=20))
-    assert any("See that the worker `tenants`, `inventory` runs, then ask again" in line for line in told["to_do"]), told["to_do"]
+    assert any("See that the workers run that are asked (tenants, inventory), then ask again" in line for line in told["to_do"]), told[
+        "to_do"
+    ]
     assert any("Mend what failed in inventory" in line for line in (await only(desk, await desk.bring_to(State.PARKED)))["to_do"])
+
+
+async def test_before_a_contradicted_step_is_asked_again_somebody_has_to_find_out_what_is_true(desk: Desk) -> None:
+    id = await desk.bring_to(State.RUNNING)
+    await desk.answer(id, ("reserve-stock", Phase.ASK, OrderRejected()))
+    told = await only(desk, id)
+    assert told["state"] == "NEEDS_ATTENTION"
+    assert any(f"Find out what is true at inventory, then ask again: oaas saga retry {id}" in line for line in told["to_do"])
 
 
 async def test_a_skipped_undo_is_told_as_somebodys_word_and_never_as_undone(desk: Desk) -> None:
