@@ -1,10 +1,12 @@
 """Fixtures of the whole test run: the servers are started once, and only if a test asks for them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from xdist.scheduler import LoadScopeScheduling
 
 from infra.dev.servers import Servers, start_servers
 from infra.migrate import migrate
@@ -12,12 +14,28 @@ from infra.services import MODULES, migrations_of
 from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+ALONE = "system"
+"""The folder whose tests share one platform. Others share servers, of which each process has its own."""
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests run in several processes, each file in one of them, and what plays on the platform in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return ALONE if file.split("/")[1] == ALONE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """PostgreSQL and RabbitMQ: those that OAAS_POSTGRES_URL and OAAS_RABBITMQ_URL name, else embedded ones under `.oaas/test`."""
-    started = start_servers(ROOT / ".oaas" / "test", lambda _: None)
+    """PostgreSQL and RabbitMQ: those that the environment names, else embedded ones under `.oaas/test`, for each process its own."""
+    home = ROOT / ".oaas" / "test" / os.environ.get("PYTEST_XDIST_WORKER", "")
+    started = start_servers(home, lambda _: None)
     try:
         yield started
     finally:

@@ -20,13 +20,17 @@ LINTS: Final[dict[str, list[str]]] = {
 }
 
 
+AT_ONCE: Final = ("-n", "3")
+"""Three processes, since most tests wait more than they work; tests/conftest.py says what stays together."""
+
+
 def main(words: list[str]) -> int:
     """Run the lints, then the tests unless the words are `--lint-only`; 0 if everything passed."""
     failed = [name for name, command in LINTS.items() if not _passes(name, command)]
     if words == ["--lint-only"]:
         return 1 if failed else 0
     # Its output is not held back, and nothing is printed after its summary unless a lint failed.
-    tests = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    tests = subprocess.run([sys.executable, "-m", "pytest", *AT_ONCE, *words], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
     if failed:
         sys.stderr.write(f"failed before the tests: {', '.join(failed)}\n")
     return tests.returncode or (1 if failed else 0)

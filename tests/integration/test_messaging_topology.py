@@ -67,7 +67,9 @@ async def test_a_worker_refuses_to_start_without_its_policies(stage: Stage) -> N
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:1"], ids=["not set", "nobody there"])
-async def test_policies_cannot_be_applied_without_the_management_api(stage: Stage, url: str) -> None:
+async def test_policies_cannot_be_applied_without_the_management_api(stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A broker that is starting is waited for; nobody needs to see that here.
+    monkeypatch.setattr(topology, "_PATIENCE_S", 0.5)
     settings: Settings = stage.settings.model_copy(update={"rabbitmq_management_url": url})
     with pytest.raises(Misconfigured, match="OAAS_RABBITMQ_MANAGEMENT_URL"):
         await topology.apply_policies(settings)

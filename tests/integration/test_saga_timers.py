@@ -24,7 +24,8 @@ MANY: Final = 300
 FACTOR_MAX: Final = 2.0
 """The bench holds 1.25 on a machine of its own; here other tests may have just ended, and rounds are short."""
 SLACK_S: Final = 0.05
-ERROR_MAX_S: Final = 0.5
+ERROR_MAX_S: Final = 2.0
+"""The bench holds 0.5 on a machine of its own."""
 
 
 @pytest.fixture

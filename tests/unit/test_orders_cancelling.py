@@ -57,7 +57,7 @@ def test_cancelling_again_starts_nothing_and_keeps_the_first_reason(before: Orde
 
 
 @pytest.mark.parametrize(
-    "status", set(OrderStatus) - {OrderStatus.PENDING, OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.CANCELLED}
+    "status", sorted(set(OrderStatus) - {OrderStatus.PENDING, OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.CANCELLED})
 )
 def test_any_other_order_cannot_be_cancelled(status: OrderStatus) -> None:
     order = Order(ORDER, status)
