@@ -41,16 +41,18 @@ def say(words: str) -> None:
     sys.stdout.flush()
 
 
-async def rounds(times: int, others: Participants, administrator: asyncpg.Connection) -> None:
-    """Alternate rounds without and with a thousand sagas in backoff."""
+async def rounds(times: int, others: Participants, administrator: asyncpg.Connection, *, come_back: bool) -> None:
+    """Alternate rounds without and with a thousand sagas in backoff: none of them due meanwhile, or coming back all the time."""
+    spread_s = PAUSE.first.total_seconds() - 3 if come_back else 1.0
+    say(f"{WAITING} in backoff, " + ("coming back all the time:" if come_back else "none of them due meanwhile:"))
     p50: dict[bool, list[float]] = {False: [], True: []}
     p99: dict[bool, list[float]] = {False: [], True: []}
     errors: list[float] = []
     await healthy_latencies_s(others, 3, PER_SECOND)
     for number in range(2 * times):
         is_with = bool(number % 2)
-        # Over a whole pause, so that they come back as steadily as sagas do that did not all begin at once.
-        waiting = await Waiting.begun(WAITING if is_with else 0, others, administrator, PAUSE, PAUSE.first.total_seconds() - 3)
+        # Begun over a whole pause, they come back as steadily as sagas do that did not all begin at once.
+        waiting = await Waiting.begun(WAITING if is_with else 0, others, administrator, PAUSE, spread_s)
         since = clock.now()
         found = await healthy_latencies_s(others, ROUND_S, PER_SECOND)
         p50[is_with].append(percentile(found, 0.5))
@@ -61,10 +63,14 @@ async def rounds(times: int, others: Participants, administrator: asyncpg.Connec
     for name, by_kind in (("p50", p50), ("p99", p99)):
         without, with_ = median(by_kind[False]) * 1000, median(by_kind[True]) * 1000
         each = "  ".join(f"{value * 1000:.1f}" for pair in zip(by_kind[False], by_kind[True], strict=True) for value in pair)
-        say(f"healthy {name}: {without:.1f} ms without, {with_:.1f} ms with {WAITING} in backoff: x{with_ / without:.2f}   ({each})")
+        say(f"  healthy {name}: {without:.1f} ms without, {with_:.1f} ms with them: x{with_ / without:.2f}   ({each})")
+    if not errors:
+        return
     fired = len(errors) / (times * (ROUND_S - 1))
-    say(f"timers fired at {fired:.0f}/s: error p50 {percentile(errors, 0.5) * 1000:.0f} ms, p99 {percentile(errors, 0.99) * 1000:.0f} ms,")
-    say(f"  worst {max(errors) * 1000:.0f} ms, of {len(errors)}")
+    say(
+        f"  timers fired at {fired:.0f}/s: error p50 {percentile(errors, 0.5) * 1000:.0f} ms, p99 {percentile(errors, 0.99) * 1000:.0f} ms,"
+    )
+    say(f"    worst {max(errors) * 1000:.0f} ms, of {len(errors)}")
 
 
 async def idle(process: WorkerProcess, words: str) -> None:
@@ -147,7 +153,8 @@ async def main(times: int) -> None:
             async with coordinating("timers", settings, Path(folder)) as process:
                 await asyncio.sleep(settings.settle_max_s)
                 await idle(process, "no saga")
-                await rounds(times, others, administrator)
+                await rounds(times, others, administrator, come_back=False)
+                await rounds(times, others, administrator, come_back=True)
                 await many_at_once(others, administrator, 10_000)
             await killed(settings, Path(folder), others, administrator)
 

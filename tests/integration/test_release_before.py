@@ -16,7 +16,7 @@ WRITES: Final = {
         "sagas",
         """INSERT INTO sagas.saga
             (tenant_id, id, name, version, subject, state, revision, started_by, instance, started_at, changed_at, wake_at, events)
-        VALUES ($1, $2, 'place-order', 1, 'an order', 'RUNNING', 1, '{}', '{}', $3, $3, $3, 1)""",
+        VALUES ($1, $2, 'place-order', 1, 'an order', 'COMPLETED', 1, '{}', '{}', $3, $3, NULL, 1)""",
     ),
     "a fact": (
         "sagas",
