@@ -125,7 +125,8 @@ async def test_a_saga_of_another_release_is_left_to_that_release(sagas: Sagas) -
     try:
         assert foreign not in await _due(deadlines)
         await deadlines.look()
-        assert (await sagas.state(foreign), deadlines._set_aside) == ("RUNNING", {})
+        # Rows that other tests have damaged on purpose may be set aside; this one is not looked at.
+        assert (await sagas.state(foreign), foreign in deadlines._set_aside) == ("RUNNING", False)
     finally:
         await sagas.administrator.execute("DELETE FROM sagas.saga WHERE id = $1", foreign)
 
