@@ -6,7 +6,7 @@ Pure: everything was read before (looking.py), and the time is given.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
@@ -155,7 +155,7 @@ def _failure(event: Mapping[str, object], now: datetime) -> str:
     return f"{told} Fingerprint {fingerprint}." if fingerprint else told
 
 
-def _undone(looked: Looked, instance: Instance) -> Iterator[str]:  # type: ignore[type-arg]  # of any saga
+def _undone(looked: Looked, instance: Instance[Any, Any]) -> Iterator[str]:
     for asking in instance.askings:
         if asking.phase is Phase.UNDO:
             yield f"{asking.step}: {_came_of_undo(looked, asking)}."
