@@ -5,8 +5,11 @@
     <service>.replies(direct)   sagas.replies.0        sagas.replies.0       sagas
     <service>.events (topic)    <message name>.0       <service>.events.0    whoever is in SUBSCRIPTIONS
     dead-letters     (direct)   <queue>                <queue>.dead          the operators' desk
+    replays          (direct)   <queue>                <queue>               who reads that queue: what the desk sends again
+    retry.<ms>.<lane>(fanout)   <queue>                retry.<ms>.<lane>     nobody: when its time is over it goes back to <queue>
 
-Each exchange has one writer, so that broker permissions can follow it. Every work queue's name ends in its shard: a tenant's
+Each exchange has one writer, so that broker permissions can follow it; only to dead-letters and the retry ladder does every service
+write. Every work queue's name ends in its shard: a tenant's
 messages always go to the shard its id hashes to. Work queues and dead-letter queues are quorum queues; only the type is
 declared in code, everything else is a policy, because changing a queue's argument means deleting the queue.
 """
@@ -16,21 +19,31 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contracts.catalog import name_of, owner_of
+from contracts.desk import HandlingReported, LetterSettled
 from contracts.inventory import ProductListed, ShopOpened
-from contracts.messages import Command, Event, Message, Reply
+from contracts.messages import Command, Event, Message, Question, Reply, Report
 from contracts.orders import OrderCancelRequested, OrderCompleted, OrderPlaced
+from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from contracts.values import TenantId
 
 SHARDS: Final = 1
 PARTICIPANTS: Final = ("tenants", "inventory", "orders", "payments")
 COORDINATOR: Final = "sagas"
+DESK: Final = "ops"
 DEAD_LETTERS: Final = "dead-letters"
+REPLAYS: Final = "replays"
+RETRY_AFTER_MS: Final = (500, 2_000, 10_000, 60_000, 600_000)
+"""The rungs of the retry ladder: how long a message waits after its first, second ... failure in passing; the last repeats."""
+RETRY_LANES: Final = (0.8, 1.2)
+"""Each rung has one queue per lane, this many times as long: a message's lane is chosen by its id, so that a crowd does not return at once.
+A time per message would not do: messages leave a queue in the order in which they came, the shortest time behind the longest."""
 
 SUBSCRIPTIONS: Final[Mapping[str, tuple[type[Event], ...]]] = {
     "sagas": (OrderPlaced, OrderCancelRequested),
     "orders": (ShopOpened, ProductListed),
     "inventory": (OrderCompleted,),
     "tenants": (OrderCompleted,),
+    "ops": (SagaHalted, SagaResumed, SagaEnded, HandlingReported, LetterSettled),
 }
 
 DELIVERIES_MAX: Final = 20
@@ -59,8 +72,13 @@ def shard_of(tenant_id: TenantId) -> int:
 
 
 def address_of(message: type[Message], tenant_id: TenantId, writer: str) -> Address:
-    """Where `writer` publishes a message of this class for this tenant."""
+    """Where `writer` publishes a message of this class for this tenant.
+
+    Raises TypeError for a Question: whoever asks chooses the queue.
+    """
     shard = shard_of(tenant_id)
+    if issubclass(message, Question):
+        raise TypeError(f"{message.__name__} has no address of its own: it goes to replay_address(queue)")
     if issubclass(message, Command):
         return Address(f"{writer}.commands", f"{owner_of(message)}.commands.{shard}")
     if issubclass(message, Reply):
@@ -77,23 +95,52 @@ def dead_letter_queue(queue: str) -> str:
     return f"{queue}.dead"
 
 
+def replay_address(queue: str) -> Address:
+    """Where the desk publishes what is to reach exactly this work queue."""
+    return Address(REPLAYS, queue)
+
+
+def retry_address(queue: str, rung: int, lane: int) -> Address:
+    """Where an envelope waits on this rung (0 is the shortest wait) before it comes back to `queue`."""
+    return Address(_retry_queue(rung, lane), queue)
+
+
+def retry_queues() -> dict[str, int]:
+    """Every queue of the ladder, and for how long messages stay in it, milliseconds."""
+    return {_retry_queue(rung, lane): retry_wait_ms(rung, lane) for rung in range(len(RETRY_AFTER_MS)) for lane in range(len(RETRY_LANES))}
+
+
+def retry_wait_ms(rung: int, lane: int) -> int:
+    """How long a message waits on this rung and lane, milliseconds."""
+    return int(RETRY_AFTER_MS[rung] * RETRY_LANES[lane])
+
+
+def _retry_queue(rung: int, lane: int) -> str:
+    return f"retry.{RETRY_AFTER_MS[rung]}.{lane}"
+
+
 def exchanges() -> dict[str, str]:
     """Every exchange and its type."""
-    found = {f"{COORDINATOR}.commands": "direct", DEAD_LETTERS: "direct"}
-    for service in PARTICIPANTS:
-        found |= {f"{service}.replies": "direct", f"{service}.events": "topic"}
-    return found
+    found = {f"{COORDINATOR}.commands": "direct", DEAD_LETTERS: "direct", REPLAYS: "direct"}
+    found |= {f"{service}.replies": "direct" for service in PARTICIPANTS}
+    found |= {f"{service}.events": "topic" for service in (*PARTICIPANTS, COORDINATOR, DESK)}
+    return found | dict.fromkeys(retry_queues(), "fanout")
 
 
 def queues_of(service: str) -> tuple[str, ...]:
     """The work queues that the service reads."""
-    asked = f"{service}.replies" if service == COORDINATOR else f"{service}.commands"
+    asked = (f"{service}.commands",) if service in PARTICIPANTS else (f"{service}.replies",) if service == COORDINATOR else ()
     heard = (f"{service}.events",) if service in SUBSCRIPTIONS else ()
-    return tuple(f"{kind}.{shard}" for kind in (asked, *heard) for shard in range(SHARDS))
+    return tuple(f"{kind}.{shard}" for kind in (*asked, *heard) for shard in range(SHARDS))
 
 
 def work_queues() -> tuple[str, ...]:
-    return tuple(queue for service in (*PARTICIPANTS, COORDINATOR) for queue in queues_of(service))
+    return tuple(queue for service in (*PARTICIPANTS, COORDINATOR, DESK) for queue in queues_of(service))
+
+
+def writers_of(event: type[Event]) -> tuple[str, ...]:
+    """The services that publish this event: its owner; anybody, if it is a report to the desk."""
+    return (*PARTICIPANTS, COORDINATOR, DESK) if issubclass(event, Report) else (owner_of(event),)
 
 
 def bindings() -> Iterator[Binding]:
@@ -104,9 +151,13 @@ def bindings() -> Iterator[Binding]:
             yield Binding(f"{service}.replies", f"{COORDINATOR}.replies.{shard}", f"{COORDINATOR}.replies.{shard}")
         for service, events in SUBSCRIPTIONS.items():
             for event in events:
-                yield Binding(f"{owner_of(event)}.events", f"{name_of(event)}.{shard}", f"{service}.events.{shard}")
+                for writer in writers_of(event):
+                    yield Binding(f"{writer}.events", f"{name_of(event)}.{shard}", f"{service}.events.{shard}")
     for queue in work_queues():
+        yield Binding(REPLAYS, queue, queue)
         yield Binding(DEAD_LETTERS, queue, dead_letter_queue(queue))
+    for queue in retry_queues():
+        yield Binding(queue, "", queue)
 
 
 def policies() -> dict[str, dict[str, Any]]:

@@ -6,11 +6,17 @@ A name is `<owner>.<Message>.v<version>`. A new version is a new class and a new
 from collections.abc import Mapping
 from typing import Final
 
-from contracts import inventory, messages, orders, payments, tenants
+from contracts import desk, inventory, messages, orders, payments, sagas, tenants
 from contracts.messages import Message
 
 CATALOG: Final[Mapping[str, type[Message]]] = {
     "sagas.StepFaulted.v1": messages.StepFaulted,
+    "sagas.SagaHalted.v1": sagas.SagaHalted,
+    "sagas.SagaResumed.v1": sagas.SagaResumed,
+    "sagas.SagaEnded.v1": sagas.SagaEnded,
+    "ops.AskIfHandled.v1": desk.AskIfHandled,
+    "ops.HandlingReported.v1": desk.HandlingReported,
+    "ops.LetterSettled.v1": desk.LetterSettled,
     "tenants.ReserveQuota.v1": tenants.ReserveQuota,
     "tenants.QuotaReserved.v1": tenants.QuotaReserved,
     "tenants.QuotaExceeded.v1": tenants.QuotaExceeded,

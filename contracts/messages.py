@@ -59,6 +59,14 @@ class Event(Message):
         return cls, decide
 
 
+class Report(Event):
+    """What anybody who handles messages tells the operators' desk about a letter of theirs."""
+
+
+class Question(Message):
+    """What the operators' desk asks whoever reads a queue. It goes to that queue, and a Report comes back."""
+
+
 class Command(Message, Generic[R]):
     """Something to be done, as an imperative. `R` declares every answer it can get, refusals included."""
 

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from contracts import addresses
 from contracts.catalog import CATALOG, name_of, owner_of
-from contracts.messages import Command, Envelope, Event, Message, StepFaulted
+from contracts.messages import Command, Envelope, Event, Message, Question, StepFaulted
 from contracts.values import TenantId
 
 _AMQP_BINDING: Final = {"bindingVersion": "0.3.0"}
@@ -46,6 +46,8 @@ def document() -> dict[str, Any]:
 def _writers(message: type[Message]) -> tuple[str, ...]:
     if issubclass(message, Command):
         return (addresses.COORDINATOR,)
+    if issubclass(message, Event):
+        return addresses.writers_of(message)
     # Any participant may have to give a command up.
     return addresses.PARTICIPANTS if message is StepFaulted else (owner_of(message),)
 
@@ -55,10 +57,15 @@ def _channels() -> Channels:
     found: Channels = {}
     for shard in range(addresses.SHARDS):
         for name in sorted(CATALOG):
-            for writer in _writers(CATALOG[name]):
-                address = addresses.address_of(CATALOG[name], TenantId(UUID(int=shard)), writer)
+            for address in _addresses(CATALOG[name], TenantId(UUID(int=shard))):
                 found.setdefault(_channel(address), (address, []))[1].append(CATALOG[name])
     return found
+
+
+def _addresses(message: type[Message], tenant_id: TenantId) -> list[addresses.Address]:
+    if issubclass(message, Question):
+        return [addresses.replay_address(queue) for queue in addresses.work_queues()]
+    return [addresses.address_of(message, tenant_id, writer) for writer in _writers(message)]
 
 
 def _by_queue(channels: Channels) -> dict[str, list[type[Message]]]:
@@ -110,12 +117,14 @@ def _sending(channels: Channels) -> dict[str, Any]:
     found = {}
     for channel, (address, messages) in sorted(channels.items()):
         for message in messages:
-            writer = address.exchange.split(".", 1)[0]
+            is_question = address.exchange == addresses.REPLAYS
+            writer = addresses.DESK if is_question else address.exchange.split(".", 1)[0]
             operation = _operation("send", channel, [message])
             operation["bindings"] = {"amqp": {"deliveryMode": 2, "mandatory": True, **_AMQP_BINDING}}
             if issubclass(message, Command):
                 operation["reply"] = _reply(message, address)
-            found[f"{writer}.send.{name_of(message)}.{address.routing_key.rsplit('.', 1)[-1]}"] = operation
+            where = address.routing_key if is_question else address.routing_key.rsplit(".", 1)[-1]
+            found[f"{writer}.send.{name_of(message)}.{where}"] = operation
     return found
 
 
@@ -129,7 +138,7 @@ def _reply(command: type[Command[Any]], asked: addresses.Address) -> dict[str, A
 
 def _receiving(queues: Mapping[str, Sequence[type[Message]]]) -> dict[str, Any]:
     found = {}
-    for service in (*addresses.PARTICIPANTS, addresses.COORDINATOR):
+    for service in (*addresses.PARTICIPANTS, addresses.COORDINATOR, addresses.DESK):
         for queue in addresses.queues_of(service):
             operation = _operation("receive", queue, queues[queue])
             operation["bindings"] = {"amqp": {"ack": True, **_AMQP_BINDING}}

@@ -26,7 +26,7 @@ app.add_typer(contracts_app, name="contracts")
 app.add_typer(saga_app, name="saga")
 app.command(help=WHY_HELP)(why)
 
-_NAMES: Final = typer.Argument(help="tenants, inventory, orders, payments, sagas; all of them if none is named", show_default=False)
+_NAMES: Final = typer.Argument(help="tenants, inventory, orders, payments, sagas, ops; all of them if none is named", show_default=False)
 
 
 @app.command()

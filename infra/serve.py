@@ -73,7 +73,9 @@ class _Server(uvicorn.Server):
 
 
 def _routers(service: Service, runtime: Runtime, settings: Settings) -> Iterator[tuple[str, APIRouter]]:
-    yield service.name, service.router(runtime.transaction, settings)
+    router = service.router(runtime.transaction, settings)
+    if router is not None:
+        yield service.name, router
     operators = service.operators_router(runtime.transaction, runtime.sweeper_pool, settings)
     if operators is not None:
         yield f"{service.name} operators", operators

@@ -34,14 +34,16 @@ class Service:
 
     name: str
     handles: Callable[[Settings], Sequence[Handles]]
-    api: str
+    api: str | None = None
     """Module with `router(transaction, settings)`; imported only by the process that serves it, since workers start quicker without."""
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
     operators: str | None = None
     """Module with `router(transaction, sweeper_pool, settings)`: routes for people who belong to no tenant."""
 
-    def router(self, transaction: Transactions, settings: Settings) -> "APIRouter":
-        """The service's HTTP routes around these transactions."""
+    def router(self, transaction: Transactions, settings: Settings) -> "APIRouter | None":
+        """The service's HTTP routes around these transactions, if it has any."""
+        if self.api is None:
+            return None
         router: APIRouter = import_module(self.api).router(transaction, settings)
         return router
 

@@ -12,6 +12,7 @@ MODULES: Final[Mapping[str, str]] = {
     "orders": "services.orders",
     "payments": "services.payments",
     "sagas": "sagas",
+    "ops": "services.ops",
 }
 
 

@@ -68,8 +68,9 @@ class Scope:
         commandid: UUID | None = None,
         expires: datetime | None = None,
         traceparent: str | None = None,
+        address: Address | None = None,
     ) -> Envelope:
-        """Publish the message once this transaction has committed. Without an id it gets a new UUIDv7."""
+        """Publish the message once this transaction has committed. Without an id it gets a new UUIDv7; `address` only a Question needs."""
         envelope = Envelope(
             id=id or uuid7(self.now),
             source=f"/{self.service}",
@@ -85,8 +86,8 @@ class Scope:
             traceparent=traceparent or current_traceparent(),
             data=message,
         )
-        address = address_of(type(message), self.tenant_id, self.service)
-        self.post(str(envelope.id), address, envelope.model_dump_json(exclude_none=True))
+        to = address or address_of(type(message), self.tenant_id, self.service)
+        self.post(str(envelope.id), to, envelope.model_dump_json(exclude_none=True))
         return envelope
 
     def post(self, id: str, address: Address, body: str, headers: dict[str, str | int] | None = None) -> None:

@@ -22,6 +22,7 @@ from sagas.engine import instances, machine, unheard
 from sagas.engine.definition import Saga
 from sagas.engine.history import Kind
 from sagas.engine.instances import Held, UnknownDefinition
+from sagas.engine.telling import tell
 from sagas.engine.unheard import Foreign
 from sagas.engine.verify import verify
 
@@ -114,6 +115,7 @@ class Coordinator:
                     expires=ask.expires,
                     traceparent=traceparent,
                 )
+            tell(scope, one)
 
     def start(self, envelope: Envelope, group: Group) -> None:
         """Begin the saga that this event starts, unless it has begun."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from prometheus_client import Histogram
 
-from contracts.addresses import work_queues
+from contracts.addresses import DESK, queues_of, work_queues
 from contracts.values import SagaId, TenantId
 from infra.clock import now
 from infra.consumer import attempted
@@ -129,7 +129,9 @@ class Deadlines:
             # Raises as long as the database is away, so that the quiet is that of a platform that works.
             await self._due.due(now(), 1)
             # The participants' queues too: what waits there was asked before the interruption, and nobody could answer it.
-            waiting = sum([await self._running.backlog(queue) for queue in work_queues()])
+            # The desk answers no saga.
+            asked = [queue for queue in work_queues() if queue not in queues_of(DESK)]
+            waiting = sum([await self._running.backlog(queue) for queue in asked])
             if waiting or handled != (handled := sum(consumer.handled for consumer in self._running.consumers)):
                 quiet_since = loop.time()
         _log.info("deadlines count again")

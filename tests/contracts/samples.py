@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from contracts.desk import AskIfHandled, HandlingReported, LetterSettled
 from contracts.inventory import OutOfStock, ProductListed, ReleaseStock, ReserveStock, ShopOpened, StockReleased, StockReserved
 from contracts.messages import Envelope, Message, StepFaulted
 from contracts.orders import (
@@ -31,6 +32,7 @@ from contracts.payments import (
     PaymentReturned,
     ReturnPayment,
 )
+from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from contracts.tenants import (
     ChargeOrder,
     OrderCharged,
@@ -49,11 +51,18 @@ from contracts.values import Allergen, OrderId, OrderLine, Rejection, SagaId, Sh
 ORDER = OrderId(UUID("018f3a52-7c1e-7000-8000-000000000001"))
 SHOP = ShopId(UUID("018f3a52-7c1e-7000-8000-000000000002"))
 TENANT = TenantId(UUID("018f3a52-7c1e-7000-8000-000000000003"))
+LETTER = UUID("018f3a52-7c1e-7000-8000-00000000000e")
 AT = datetime(2026, 11, 23, 9, 30, 15, 123456, tzinfo=UTC)
 LINES = (OrderLine(sku="BREAD-800", quantity=2), OrderLine(sku="milk.1l", quantity=1_000_000))
 
 SAMPLES: dict[str, Message] = {
     "sagas.StepFaulted.v1": StepFaulted(error="ValueError: no such shelf", fingerprint="3b1f5e0c"),
+    "sagas.SagaHalted.v1": SagaHalted(saga="place-order", version=2, state="PARKED", step="reserve-stock", fingerprint="3b1f5e0c"),
+    "sagas.SagaResumed.v1": SagaResumed(saga="place-order", version=2, state="RUNNING"),
+    "sagas.SagaEnded.v1": SagaEnded(saga="place-order", version=2, state="ABANDONED", why="OUT_OF_STOCK"),
+    "ops.AskIfHandled.v1": AskIfHandled(letter_id=LETTER, message_id=ORDER, type="inventory.ReserveStock.v1"),
+    "ops.HandlingReported.v1": HandlingReported(letter_id=LETTER, is_handled=True, build="0f3c9a1b2d4e"),
+    "ops.LetterSettled.v1": LetterSettled(letter_id=LETTER, replay_id=UUID("018f3a52-7c1e-7000-8000-00000000000f"), was_known=False),
     "tenants.ReserveQuota.v1": ReserveQuota(order_id=ORDER, amount=9_007_199_254_740_991, placed_at=AT),
     "tenants.QuotaReserved.v1": QuotaReserved(),
     "tenants.QuotaExceeded.v1": QuotaExceeded(),

@@ -6,21 +6,50 @@ from uuid import UUID
 import pytest
 
 from contracts import addresses
-from contracts.addresses import COORDINATOR, PARTICIPANTS, SUBSCRIPTIONS, Binding, address_of, bindings, policies, work_queues
+from contracts.addresses import (
+    COORDINATOR,
+    DEAD_LETTERS,
+    PARTICIPANTS,
+    SUBSCRIPTIONS,
+    Address,
+    Binding,
+    address_of,
+    bindings,
+    policies,
+    replay_address,
+    retry_queues,
+    work_queues,
+    writers_of,
+)
 from contracts.catalog import CATALOG, name_of, owner_of
-from contracts.messages import Command, Reply
+from contracts.messages import Command, Event, Message, Question
 from contracts.values import TenantId
 
 TENANT = TenantId(UUID(int=1))
 ALL = sorted(CATALOG)
 
 
+def writers(message: type[Message]) -> tuple[str, ...]:
+    """Who publishes it."""
+    if issubclass(message, Event):
+        return writers_of(message)
+    if issubclass(message, Command):
+        return (COORDINATOR,)
+    return PARTICIPANTS if owner_of(message) == COORDINATOR else (owner_of(message),)
+
+
+def published_to(message: type[Message], writer: str) -> list[Address]:
+    """Every address it is published to."""
+    return [replay_address(queue) for queue in work_queues()] if issubclass(message, Question) else [address_of(message, TENANT, writer)]
+
+
 def test_every_subscription_has_a_binding_for_every_shard() -> None:
     bound = set(bindings())
     wanted = {
-        Binding(f"{owner_of(event)}.events", f"{name_of(event)}.{shard}", f"{service}.events.{shard}")
+        Binding(f"{writer}.events", f"{name_of(event)}.{shard}", f"{service}.events.{shard}")
         for service, events in SUBSCRIPTIONS.items()
         for event in events
+        for writer in writers_of(event)
         for shard in range(addresses.SHARDS)
     }
     assert wanted
@@ -30,12 +59,11 @@ def test_every_subscription_has_a_binding_for_every_shard() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_message_is_routed_to_a_queue(name: str) -> None:
     message = CATALOG[name]
-    writer = COORDINATOR if issubclass(message, Command) else owner_of(message)
-    for one in PARTICIPANTS if issubclass(message, Reply) and writer == COORDINATOR else (writer,):
-        address = address_of(message, TENANT, one)
-        queues = {each.queue for each in bindings() if (each.exchange, each.routing_key) == (address.exchange, address.routing_key)}
-        assert queues, f"{name} from {one} goes nowhere"
-        assert queues <= set(work_queues())
+    for writer in writers(message):
+        for address in published_to(message, writer):
+            queues = {each.queue for each in bindings() if (each.exchange, each.routing_key) == (address.exchange, address.routing_key)}
+            assert queues, f"{name} from {writer} goes nowhere"
+            assert queues <= set(work_queues())
 
 
 def test_a_command_or_reply_is_routed_to_exactly_one_queue() -> None:
@@ -46,7 +74,7 @@ def test_a_command_or_reply_is_routed_to_exactly_one_queue() -> None:
 def test_every_bound_exchange_is_declared_and_every_queue_is_bound() -> None:
     assert {each.exchange for each in bindings()} <= set(addresses.exchanges())
     dead = {addresses.dead_letter_queue(queue) for queue in work_queues()}
-    assert {each.queue for each in bindings()} == set(work_queues()) | dead
+    assert {each.queue for each in bindings()} == set(work_queues()) | dead | set(retry_queues())
 
 
 def test_no_queue_is_named_twice() -> None:
@@ -85,15 +113,33 @@ def test_a_letter_that_dies_on_a_queue_reaches_its_dead_letter_queue(queue: str)
 
 
 def test_each_exchange_has_one_writer() -> None:
-    writers: dict[str, set[str]] = {}
+    writing: dict[str, set[str]] = {}
     for message in CATALOG.values():
-        writer = COORDINATOR if issubclass(message, Command) else owner_of(message)
-        writers.setdefault(address_of(message, TENANT, writer).exchange, set()).add(writer)
-    assert all(exchange.split(".")[0] in writing and len(writing) == 1 for exchange, writing in writers.items())
+        for writer in writers(message):
+            for address in published_to(message, writer):
+                writing.setdefault(address.exchange, set()).add(writer)
+    assert all(len(names) == 1 for names in writing.values()), writing
+    own = {exchange: names for exchange, names in writing.items() if exchange != "replays"}
+    assert all({exchange.split(".")[0]} == names for exchange, names in own.items())
+
+
+def test_only_the_desk_writes_to_the_exchange_of_replays_and_every_work_queue_is_bound_to_it() -> None:
+    questions = [message for message in CATALOG.values() if issubclass(message, Question)]
+    assert questions
+    assert all(owner_of(message) == "ops" for message in questions)
+    assert {each.queue for each in bindings() if each.exchange == "replays"} == set(work_queues())
+
+
+def test_every_queue_of_the_ladder_has_an_exchange_of_its_own_that_keeps_the_routing_key() -> None:
+    for queue in retry_queues():
+        assert [each for each in bindings() if each.queue == queue] == [Binding(queue, "", queue)]
+        assert addresses.exchanges()[queue] == "fanout"
+    assert DEAD_LETTERS not in retry_queues()
 
 
 def test_all_messages_of_a_tenant_go_through_one_shard() -> None:
     shard = addresses.shard_of(TENANT)
     assert 0 <= shard < addresses.SHARDS
     for message in CATALOG.values():
-        assert address_of(message, TENANT, owner_of(message)).routing_key.endswith(f".{shard}")
+        if not issubclass(message, Question):
+            assert address_of(message, TENANT, owner_of(message)).routing_key.endswith(f".{shard}")

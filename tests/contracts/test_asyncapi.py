@@ -67,7 +67,7 @@ def test_every_message_of_the_catalog_is_sent_by_somebody_and_received_by_somebo
 
 def test_every_work_queue_is_received_from_by_its_service_alone() -> None:
     receiving = {name for name, one in DOCUMENT["operations"].items() if one["action"] == "receive"}
-    wanted = {f"{service}.receive.{queue}" for service in (*PARTICIPANTS, "sagas") for queue in queues_of(service)}
+    wanted = {f"{service}.receive.{queue}" for service in (*PARTICIPANTS, "sagas", "ops") for queue in queues_of(service)}
     assert receiving == wanted
     assert len(receiving) == len(work_queues())
 

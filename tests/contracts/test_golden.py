@@ -17,12 +17,12 @@ from pydantic import ValidationError
 
 import contracts
 from contracts.catalog import CATALOG, UnknownMessage, class_of, name_of
-from contracts.messages import Command, Event, Message, Refusal, Reply
+from contracts.messages import Command, Event, Message, Question, Refusal, Reply, Report
 from infra.frames import Unreadable, decode, encode, read_envelope
 from tests.contracts.samples import SAMPLES, envelope
 
 GOLDEN = Path(__file__).parent / "golden"
-ABSTRACT = {Message, Command, Event, Reply, Refusal}
+ABSTRACT = {Message, Command, Event, Question, Refusal, Reply, Report}
 
 
 def golden(name: str) -> str:
@@ -48,7 +48,7 @@ def test_every_message_class_is_in_the_catalog() -> None:
 def test_every_name_is_owner_message_version_and_names_one_class() -> None:
     for name, message in CATALOG.items():
         owner, title, version = name.split(".")
-        assert owner in {"sagas", "tenants", "inventory", "orders", "payments"}
+        assert owner in {"sagas", "tenants", "inventory", "orders", "payments", "ops"}
         assert message.__name__.startswith(title)
         assert version.removeprefix("v").isdigit()
         assert class_of(name) is message

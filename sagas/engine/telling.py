@@ -1,0 +1,33 @@
+"""What the coordinator tells everybody of a saga: that it waits for people, that it goes on, that it has ended."""
+
+from typing import Final
+
+from contracts.messages import Event
+from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
+from infra.transaction import Scope
+from sagas.engine.instance import State
+from sagas.engine.instances import Held
+from sagas.engine.outlook import fingerprint_of, waits_for
+
+_HALTED: Final = (State.PARKED, State.NEEDS_ATTENTION, State.PAUSED)
+
+
+def tell(scope: Scope, held: Held) -> None:
+    """Send the event of this move, if it made a difference; in the transaction that saves it."""
+    event = _event(held)
+    if event is not None:
+        instance = held.instance
+        traceparent = held.entries[-1][1]
+        scope.send(event, subject=held.subject, sagaid=instance.id, sequence=instance.revision, traceparent=traceparent)
+
+
+def _event(held: Held) -> Event | None:
+    instance, was = held.instance, held.was
+    if instance.state is was:
+        return None
+    about = {"saga": instance.name, "version": instance.version, "state": instance.state.value}
+    if instance.state.is_final:
+        return SagaEnded(**about, why=instance.why)
+    if instance.state in _HALTED:
+        return SagaHalted(**about, step=waits_for(instance), fingerprint=fingerprint_of(instance))
+    return SagaResumed(**about) if was in _HALTED else None

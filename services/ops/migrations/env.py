@@ -1,0 +1,3 @@
+from infra.migrate import run_environment
+
+run_environment("ops")
