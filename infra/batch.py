@@ -58,6 +58,7 @@ class Batches:
             # The same envelope twice in a batch is one message.
             groups.setdefault(envelope.tenantid, {})[Key(envelope.type, envelope.id)] = envelope
         async with self._transaction.batch() as batch:
+            batch.received = [envelope for group in groups.values() for envelope in group.values()]
             for tenant_id in sorted(groups):
                 async with batch.scope(tenant_id) as scope:
                     await self._group(scope, groups[tenant_id])
@@ -66,7 +67,7 @@ class Batches:
 
     async def _group(self, scope: Scope, group: dict[Key, Envelope]) -> None:
         fresh, answered = await self._inbox.take(scope.connection, scope.tenant_id, list(group), scope.now)
-        crash_point(self._service, "inbox")
+        crash_point(self._service, "inbox", group.values())
         for answer in answered.values():
             if answer is not None:
                 self._answer_again(scope, answer)
@@ -97,7 +98,7 @@ class Batches:
             # Before they are saved: what one of the group asked for may be answered by what its neighbours have changed.
             await self._deferred.note(scope, later)
             await handles.repository.save(scope, state)
-        crash_point(self._service, "save")
+        crash_point(self._service, "save", received.values())
         return answers
 
     def _answer(self, scope: Scope, envelope: Envelope, reply: Reply | Later | None, traceparent: str | None) -> str:

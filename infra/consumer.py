@@ -138,28 +138,29 @@ class Consumer:
     async def _settle(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
-        crash_point(self._service, "consume")
-        frames = [(delivery, await self._readable(delivery)) for delivery in deliveries]
+        decoded = [(delivery, list(decode(delivery.body))) for delivery in deliveries]
+        crash_point(self._service, "consume", [item for _, inside in decoded for item in inside if isinstance(item, Envelope)])
+        frames = [(delivery, await self._readable(inside)) for delivery, inside in decoded]
         if deliveries[0].redelivered:
             await self._one_by_one(frames)
             return
         if envelopes := [envelope for _, inside in frames for envelope in inside]:
             await self._together(envelopes)
-        for delivery in deliveries:
-            await self._ack(delivery)
+        for delivery, inside in frames:
+            await self._ack(delivery, inside)
 
-    async def _readable(self, delivery: Delivery) -> list[Envelope]:
+    async def _readable(self, inside: Iterable[Envelope | Unreadable]) -> list[Envelope]:
         """The frame's envelopes; what is none is parked first."""
         envelopes = []
-        for item in decode(delivery.body):
+        for item in inside:
             if isinstance(item, Unreadable):
                 await self._parking.park(item, item.error, attempt=1)
             else:
                 envelopes.append(item)
         return envelopes
 
-    async def _ack(self, delivery: Delivery) -> None:
-        crash_point(self._service, "ack")
+    async def _ack(self, delivery: Delivery, handled: Sequence[Envelope]) -> None:
+        crash_point(self._service, "ack", handled)
         self._held.discard(delivery.id)
         try:
             await delivery.message.ack()
@@ -182,8 +183,8 @@ class Consumer:
         """After a redelivery: each alone, marked before it is tried, those with most marks last; a frame is acked with its last one."""
         left = {id(delivery): len(inside) for delivery, inside in frames}
         deaths = await self._deaths([envelope for _, inside in frames for envelope in inside])
-        singles = [(delivery, envelope) for delivery, inside in frames for envelope in inside]
-        for delivery, envelope in sorted(singles, key=lambda single: deaths.get(single[1].id, 0)):
+        singles = [(delivery, inside, envelope) for delivery, inside in frames for envelope in inside]
+        for delivery, inside, envelope in sorted(singles, key=lambda single: deaths.get(single[2].id, 0)):
             marks = await self._mark(envelope)
             if marks > self._settings.deaths_max:
                 await self._parking.park(envelope, KilledItsProcess(marks - 1), attempt=marks)
@@ -191,10 +192,10 @@ class Consumer:
                 await self._again_or_park(envelope, error, suspected=True)
             left[id(delivery)] -= 1
             if not left[id(delivery)]:
-                await self._ack(delivery)
+                await self._ack(delivery, inside)
         for delivery, inside in frames:
             if not inside:
-                await self._ack(delivery)
+                await self._ack(delivery, inside)
 
     async def _again_or_park(self, envelope: Envelope, error: Exception, *, suspected: bool = False) -> None:
         attempt = 1

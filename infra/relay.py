@@ -116,7 +116,7 @@ class Relay:
 
     async def _publish(self, address: Address, frame: Sequence[Outgoing]) -> bool:
         """Publish until it is confirmed; False if the broker will not take it, which the sweeper tries again later."""
-        crash_point(self._service, "publish")
+        crash_point(self._service, "publish", frame)
         body = encode([one.body for one in frame])
         headers: dict[str, FieldValue] = {COUNT_HEADER: len(frame), **(frame[0].headers or {})}
         pauses = self._pauses()
@@ -136,7 +136,7 @@ class Relay:
                 if task is not None and task.cancelling():
                     raise
             else:
-                crash_point(self._service, "confirmed")
+                crash_point(self._service, "confirmed", frame)
                 return True
             await asyncio.sleep(next(pauses))
 

@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of journeys that are traced, 0 to 1")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line that is written")
 
-    crash_at: str = Field("", description="kill this process at a named point, as <service>:<point>; for tests and demonstrations")
+    crash_at: str = Field(
+        "", description="kill this process at a named point, as <service>:<point>[:<kind>[:<which time>]]; for tests and demonstrations"
+    )
     ready_file: Path | None = Field(None, description="file that a worker writes once it consumes; used by the supervisor")
 
 

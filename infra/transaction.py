@@ -25,7 +25,7 @@ from contracts.addresses import Address, address_of
 from contracts.catalog import name_of
 from contracts.messages import Envelope, Message
 from contracts.values import SagaId, TenantId
-from infra.crash import crash_point
+from infra.crash import Carried, crash_point
 from infra.identifiers import uuid7
 from infra.outbox import Outbox, Outgoing
 from infra.schema import TENANT_SETTING
@@ -104,6 +104,8 @@ class Batch:
     _connection: asyncpg.Connection
     now: datetime
     outgoing: list[Outgoing] = field(default_factory=list)
+    received: Sequence[Envelope] = ()
+    """What is being handled, if anything was received; crash points can be told by it."""
 
     @asynccontextmanager
     async def scope(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
@@ -114,8 +116,12 @@ class Batch:
         if "session" in scope.__dict__:
             await scope.session.flush()
         if scope.outgoing:
+            service = self._transactions.service
+            carried: tuple[Carried, ...] = (*self.received, *scope.outgoing)
+            if not self.received:
+                crash_point(service, "save", carried)
             await self._transactions.outbox.insert(self._connection, tenant_id, scope.outgoing, self.now)
-            crash_point(self._transactions.service, "outbox")
+            crash_point(service, "outbox", carried)
             self.outgoing += scope.outgoing
         # Whoever keeps the scope beyond its end finds nothing to work with: the connection may be in the next tenant by then.
         del scope.connection, scope._bind
@@ -154,9 +160,10 @@ class Transactions:
             assert connection is not None
             batch = Batch(self, bind, connection, self._clock())
             yield batch
-            crash_point(self.service, "commit")
+            carried: tuple[Carried, ...] = (*batch.received, *batch.outgoing)
+            crash_point(self.service, "commit", carried)
             await bind.commit()
-        crash_point(self.service, "committed")
+        crash_point(self.service, "committed", carried)
         self._hand_over(batch.outgoing)
         for call in self._after_commit:
             call()

@@ -68,7 +68,7 @@ def _at_sku(sku: str, strike: Callable[[], None]) -> Callable[[Service], Service
 
 
 def _before_the_ack(service: Service) -> Service:
-    async def publish_then_die(consumer: Consumer, _delivery: Delivery) -> None:
+    async def publish_then_die(consumer: Consumer, _delivery: Delivery, _handled: Sequence[Envelope]) -> None:
         await consumer._relay.drain(60)
         _die()
 
