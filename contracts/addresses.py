@@ -47,8 +47,11 @@ SUBSCRIPTIONS: Final[Mapping[str, tuple[type[Event], ...]]] = {
 }
 
 DELIVERIES_MAX: Final = 20
+DEAD_LETTER_DELIVERIES_MAX: Final = 1_000_000_000
+"""Never reached: a letter stays until the desk has taken it, however often the desk dies over it."""
 QUEUE_LENGTH_MAX: Final = 1_000_000
-"""Envelope frames a work queue holds before it refuses publishers (who keep them in the outbox)."""
+"""Messages that a queue holds before it refuses publishers (who keep them in the outbox)."""
+POLICY_PRIORITY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,24 +163,57 @@ def bindings() -> Iterator[Binding]:
         yield Binding(queue, "", queue)
 
 
-def policies() -> dict[str, dict[str, Any]]:
-    """Policy name -> body, for the broker's management API: one per work queue.
+def dead_letter_queues() -> tuple[str, ...]:
+    """One for each work queue."""
+    return tuple(dead_letter_queue(queue) for queue in work_queues())
 
-    At-least-once dead lettering needs reject-publish beside it: with drop-head it silently becomes lossy.
-    """
+
+def queues() -> tuple[str, ...]:
+    """Every queue there is; all are quorum queues."""
+    return (*work_queues(), *dead_letter_queues(), *retry_queues())
+
+
+def policies() -> dict[str, dict[str, Any]]:
+    """Policy name -> body, for the broker's management API: one per queue, named as the queue."""
+    defined = {queue: _work_policy(queue) for queue in work_queues()}
+    defined |= dict.fromkeys(dead_letter_queues(), _dead_letter_policy())
+    defined |= {queue: _retry_policy(wait_ms) for queue, wait_ms in retry_queues().items()}
     return {
-        queue: {
-            "pattern": "^" + queue.replace(".", r"\.") + "$",
-            "apply-to": "queues",
-            "priority": 10,
-            "definition": {
-                "dead-letter-exchange": DEAD_LETTERS,
-                "dead-letter-routing-key": queue,
-                "dead-letter-strategy": "at-least-once",
-                "delivery-limit": DELIVERIES_MAX,
-                "max-length": QUEUE_LENGTH_MAX,
-                "overflow": "reject-publish",
-            },
-        }
-        for queue in work_queues()
+        queue: {"pattern": policy_pattern(queue), "apply-to": "queues", "priority": POLICY_PRIORITY, "definition": definition}
+        for queue, definition in defined.items()
+    }
+
+
+def policy_pattern(queue: str) -> str:
+    """The regular expression that a policy finds exactly this queue by."""
+    return "^" + queue.replace(".", r"\.") + "$"
+
+
+def _work_policy(queue: str) -> dict[str, Any]:
+    # At-least-once dead lettering needs reject-publish beside it: with drop-head it silently becomes lossy.
+    return {
+        "dead-letter-exchange": DEAD_LETTERS,
+        "dead-letter-routing-key": queue,
+        "dead-letter-strategy": "at-least-once",
+        "delivery-limit": DELIVERIES_MAX,
+        "max-length": QUEUE_LENGTH_MAX,
+        "overflow": "reject-publish",
+    }
+
+
+def _dead_letter_policy() -> dict[str, Any]:
+    # Nothing takes what is dropped here. RabbitMQ 4 has a delivery limit of 20 unless one is set; there is no word for none that
+    # every version understands.
+    return {"delivery-limit": DEAD_LETTER_DELIVERIES_MAX, "max-length": QUEUE_LENGTH_MAX, "overflow": "reject-publish"}
+
+
+def _retry_policy(wait_ms: int) -> dict[str, Any]:
+    # To the default exchange and without a routing key of its own: back to the queue that the message's own routing key names.
+    return {
+        "message-ttl": wait_ms,
+        "dead-letter-exchange": "",
+        "dead-letter-strategy": "at-least-once",
+        "delivery-limit": DELIVERIES_MAX,
+        "max-length": QUEUE_LENGTH_MAX,
+        "overflow": "reject-publish",
     }

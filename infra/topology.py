@@ -29,8 +29,7 @@ async def declare(broker: RabbitBroker) -> None:
         name: await broker.declare_exchange(RabbitExchange(name, type=ExchangeType(kind), durable=True))
         for name, kind in addresses.exchanges().items()
     }
-    names = [name for queue in addresses.work_queues() for name in (queue, addresses.dead_letter_queue(queue))]
-    queues = {name: await broker.declare_queue(work_queue(name)) for name in names}
+    queues = {name: await broker.declare_queue(work_queue(name)) for name in addresses.queues()}
     for binding in addresses.bindings():
         await queues[binding.queue].bind(exchanges[binding.exchange], routing_key=binding.routing_key)
 

@@ -15,9 +15,12 @@ from contracts.addresses import (
     Binding,
     address_of,
     bindings,
+    dead_letter_queue,
     policies,
+    queues,
     replay_address,
     retry_queues,
+    retry_wait_ms,
     work_queues,
     writers_of,
 )
@@ -81,21 +84,49 @@ def test_no_queue_is_named_twice() -> None:
     assert len(set(work_queues())) == len(work_queues())
 
 
-def test_every_work_queue_is_matched_by_exactly_one_policy_and_dead_letter_queues_by_none() -> None:
-    dead = [addresses.dead_letter_queue(queue) for queue in work_queues()]
-    for queue in (*work_queues(), *dead, "xinventory.commands.0", "inventory-commands-0", "inventory.commands.00"):
+def test_every_queue_is_matched_by_exactly_one_policy_and_it_is_named_like_the_queue() -> None:
+    assert len(queues()) == 2 * len(work_queues()) + len(retry_queues())
+    strangers = ("xinventory.commands.0", "inventory-commands-0", "inventory.commands.00", "retry.500", "retry.500.00")
+    for queue in (*queues(), *strangers):
         matching = [name for name, policy in policies().items() if re.search(policy["pattern"], queue)]
-        assert matching == ([queue] if queue in work_queues() else []), queue
+        assert matching == ([queue] if queue in queues() else []), queue
+
+
+@pytest.mark.parametrize("queue", queues())
+def test_every_queue_has_a_bound_and_refuses_publishers_when_it_is_full(queue: str) -> None:
+    definition = policies()[queue]["definition"]
+    assert definition["overflow"] == "reject-publish"
+    assert definition["max-length"] > 0
+    # RabbitMQ 4 has one of its own unless one is set.
+    assert definition["delivery-limit"] > 0
+
+
+@pytest.mark.parametrize("queue", [*work_queues(), *retry_queues()])
+def test_every_queue_that_dead_letters_does_so_at_least_once(queue: str) -> None:
+    # Only with reject-publish beside it: with drop-head at-least-once silently becomes at-most-once (measured).
+    assert policies()[queue]["definition"]["dead-letter-strategy"] == "at-least-once"
 
 
 @pytest.mark.parametrize("queue", work_queues())
-def test_every_policy_dead_letters_at_least_once_and_refuses_publishers_when_full(queue: str) -> None:
+def test_a_dead_letter_stays_however_often_it_is_delivered_in_vain(queue: str) -> None:
+    definition = policies()[dead_letter_queue(queue)]["definition"]
+    assert "dead-letter-exchange" not in definition
+    assert "message-ttl" not in definition
+    assert definition["delivery-limit"] >= 1_000_000_000
+
+
+@pytest.mark.parametrize(("queue", "wait_ms"), retry_queues().items())
+def test_what_has_waited_on_the_ladder_goes_to_the_queue_that_its_routing_key_names(queue: str, wait_ms: int) -> None:
     definition = policies()[queue]["definition"]
-    assert definition["dead-letter-strategy"] == "at-least-once"
-    # With drop-head at-least-once silently becomes at-most-once (measured).
-    assert definition["overflow"] == "reject-publish"
-    assert definition["max-length"] > 0
-    assert definition["delivery-limit"] > 0
+    assert definition["message-ttl"] == wait_ms
+    assert definition["dead-letter-exchange"] == ""
+    assert "dead-letter-routing-key" not in definition
+
+
+def test_a_rung_has_lanes_of_different_length_and_its_address_names_the_queue_to_return_to() -> None:
+    waits = [retry_wait_ms(0, lane) for lane in range(len(addresses.RETRY_LANES))]
+    assert len(set(waits)) == len(waits) > 1
+    assert addresses.retry_address("inventory.commands.0", 0, 1) == Address("retry.500.1", "inventory.commands.0")
 
 
 @pytest.mark.parametrize("queue", work_queues())

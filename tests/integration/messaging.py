@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 from aio_pika.abc import AbstractIncomingMessage
 
-from contracts.addresses import Address, policies, work_queues
+from contracts.addresses import Address, policies, queues
 from contracts.catalog import name_of
 from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Message
@@ -49,9 +49,8 @@ class Stage:
 
     async def empty(self) -> None:
         """No message in any queue, no row in any outbox, every policy as it should be."""
-        for queue in work_queues():
-            for name in (queue, f"{queue}.dead"):
-                await (await self.client.get_queue(name, ensure=False)).purge()
+        for name in queues():
+            await (await self.client.get_queue(name, ensure=False)).purge()
         for service in ("inventory", "orders", "payments", "sagas", "tenants"):
             await self.administrator.execute(f"TRUNCATE {service}.outbox")
         live = {policy["name"] for policy in await self.management("GET", f"/api/policies/{self.vhost}")}

@@ -1,8 +1,19 @@
 """Queues and policies as the broker has them: what is declared in code, and what only a policy gives."""
 
+import asyncio
+
 import pytest
 
-from contracts.addresses import DELIVERIES_MAX, dead_letter_queue, policies, work_queues
+from contracts.addresses import (
+    DELIVERIES_MAX,
+    RETRY_LANES,
+    dead_letter_queue,
+    policies,
+    queues,
+    retry_address,
+    retry_wait_ms,
+    work_queues,
+)
 from infra import topology
 from infra.broker import close, open_broker
 from infra.errors import Misconfigured
@@ -14,8 +25,8 @@ from tests.integration.messaging import COMMANDS, Stage, until
 QUEUE = COMMANDS.routing_key
 
 
-@pytest.mark.parametrize("queue", work_queues())
-async def test_every_work_queue_is_a_quorum_queue_under_its_policy(stage: Stage, queue: str) -> None:
+@pytest.mark.parametrize("queue", queues())
+async def test_every_queue_is_a_quorum_queue_under_its_policy(stage: Stage, queue: str) -> None:
     wanted = policies()[queue]["definition"]
 
     async def effective() -> bool:
@@ -25,6 +36,18 @@ async def test_every_work_queue_is_a_quorum_queue_under_its_policy(stage: Stage,
         return bool(found.get("policy") == queue and found.get("effective_policy_definition") == wanted)
 
     await until(effective, lambda: f"{queue} does not obey its policy")
+
+
+@pytest.mark.parametrize("lane", range(len(RETRY_LANES)))
+async def test_what_is_put_on_the_ladder_comes_back_to_its_queue_by_itself(stage: Stage, lane: int) -> None:
+    began = asyncio.get_running_loop().time()
+    address = retry_address(QUEUE, 0, lane)
+    await stage.publish(address, '{"tried": "once"}')
+    [message] = await stage.read(QUEUE, 1)
+    # The broker counts whole milliseconds from the moment at which it had the message.
+    assert asyncio.get_running_loop().time() - began > retry_wait_ms(0, lane) / 1000 - 0.01
+    assert message.body == b'[{"tried": "once"}]'
+    assert await stage.waiting(address.exchange) == 0
 
 
 @pytest.mark.parametrize("queue", work_queues())
@@ -76,17 +99,17 @@ async def test_policies_cannot_be_applied_without_the_management_api(stage: Stag
 
 
 async def test_declaring_everything_again_changes_nothing(stage: Stage) -> None:
-    before = await queues(stage)
+    before = await arguments(stage)
     broker = open_broker(stage.settings)
     await broker.connect()
     try:
         await topology.declare(broker)
     finally:
         await close(broker)
-    assert await queues(stage) == before
+    assert await arguments(stage) == before
 
 
-async def queues(stage: Stage) -> dict[str, object]:
+async def arguments(stage: Stage) -> dict[str, object]:
     return {queue["name"]: queue["arguments"] for queue in await stage.management("GET", f"/api/queues/{stage.vhost}")}
 
 
