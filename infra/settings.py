@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -65,6 +65,17 @@ class Settings(BaseSettings):
     outbox_age_max_s: Seconds = Field(60, description="age of the oldest outbox row above which a process is not ready, seconds")
     drain_s: Seconds = Field(10, description="longest a process works on at shutdown to finish what it has begun, seconds")
 
+    dead_letter_keep_days: Count = Field(30, description="how long the operators' desk may replay a letter after its death, days")
+    inbox_keep_days: Count = Field(
+        35,
+        validate_default=True,
+        description="how long a service knows which messages it has handled, days; more than OAAS_DEAD_LETTER_KEEP_DAYS",
+    )
+    idempotency_keep_days: Count = Field(30, description="how long an Idempotency-Key means the order that it was first sent with, days")
+    retention_every_s: Seconds = Field(3600, description="pause between two walks through the tables for rows that are too old, seconds")
+    retention_pages: Count = Field(100, description="pages of a table (of 8 kB) that one statement of such a walk looks through")
+    retention_pause_s: Seconds = Field(0.05, description="pause between two statements of such a walk, seconds")
+
     deadline_factor: Annotated[float, Field(gt=0, le=10)] = Field(1.0, description="multiplies every deadline of every saga")
     settle_max_s: Seconds = Field(10, description="longest that deadlines wait after an outage for replies already queued, seconds")
 
@@ -94,6 +105,18 @@ class Settings(BaseSettings):
         "", description="kill this process at a named point, as <service>:<point>[:<kind>[:<which time>]]; for tests and demonstrations"
     )
     ready_file: Path | None = Field(None, description="file that a worker writes once it consumes; used by the supervisor")
+
+    @field_validator("inbox_keep_days")
+    @classmethod
+    def _outlives_the_letters(cls, days: int, others: ValidationInfo) -> int:
+        # A day more: that long a message may have been on its way, handled once and then dead on its second delivery.
+        letters = others.data.get("dead_letter_keep_days", 0)
+        if days <= letters:
+            raise ValueError(
+                f"it is {days} and OAAS_DEAD_LETTER_KEEP_DAYS is {letters}: it must be larger, by one at least. A service that has"
+                " forgotten a message would apply its replayed letter twice"
+            )
+        return days
 
 
 ENVIRONMENT: Final = "environment"
