@@ -1,7 +1,8 @@
-"""Who is calling, and may they. Every route declares the scope it needs with one of two dependencies; a test finds those that do not.
+"""Who is calling, and may they. Every route declares the scope it needs with one of three dependencies; a test finds those that do not.
 
     caller: Annotated[Caller, Depends(caller_with("orders:read"))]                    works in the caller's tenant
     administrator: Annotated[Administrator, Depends(administrator_with("tenants:admin"))]   needs no tenant
+    operator: Annotated[Operator, Depends(operator_with("ops"))]            works in all tenants, or in its own if its token has one
 
 401: no token, or not a valid one. 403: a valid token that lacks the scope or the tenant.
 """
@@ -19,7 +20,7 @@ from infra.clock import now
 from infra.problems import Problem
 from infra.verifier import Claims, InvalidToken, Verifier
 
-__all__ = ["SCOPES", "Administrator", "Caller", "Verifier", "administrator_with", "caller_with", "scopes_of"]
+__all__ = ["SCOPES", "Administrator", "Caller", "Operator", "Verifier", "administrator_with", "caller_with", "operator_with", "scopes_of"]
 
 SCOPES: Final = ("orders:read", "orders:write", "catalog:read", "catalog:write", "tenants:admin", "ops")
 """Every scope there is."""
@@ -42,6 +43,15 @@ class Administrator:
     """Somebody who acts on the platform, in no tenant."""
 
     subject: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Somebody who looks after what goes wrong: in one tenant, or without one in all of them."""
+
+    subject: str
+    tenant_id: TenantId | None
     scopes: frozenset[str]
 
 
@@ -71,6 +81,20 @@ def administrator_with(scope: str) -> Callable[..., Awaitable[Administrator]]:
 
     setattr(administrator, _REQUIRED, frozenset(wanted))
     return administrator
+
+
+def operator_with(scope: str) -> Callable[..., Awaitable[Operator]]:
+    """A dependency that gives the Operator if its token has the scope. A token's tenant bounds what it sees; every route has to obey it."""
+    wanted = _known(scope)
+
+    async def operator(
+        request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER, scopes=wanted)]
+    ) -> Operator:
+        claims = await _claims(request, bearer, wanted)
+        return Operator(claims.subject, claims.tenant_id, claims.scopes)
+
+    setattr(operator, _REQUIRED, frozenset(wanted))
+    return operator
 
 
 def scopes_of(dependant: Dependant) -> frozenset[str]:

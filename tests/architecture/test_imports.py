@@ -35,6 +35,8 @@ MUTANTS: Final = (
     Mutant("across-tenants", "services/orders/repository.py", "import infra.unscoped"),
     Mutant("across-tenants", "infra/consumer.py", "import infra.unscoped"),
     Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
+    Mutant("letters-search", "services/ops/letters.py", "import infra.unscoped_letters"),
+    Mutant("letters-search", "services/orders/api.py", "import infra.unscoped_letters"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
     Mutant("use-cases-are-pure", "services/orders/use_cases.py", "import infra.transaction"),

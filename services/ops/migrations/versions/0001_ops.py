@@ -12,8 +12,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# One letter for each message and each queue it dies on, however often it does. `body` is the envelope's JSON as it died first;
-# what an operator edits is in letter_revision.
+# One letter for each message and each queue it dies on, however often it does. `body` is the envelope's JSON, byte for byte as it
+# died first; what is no envelope is there as text, or in base64 if PostgreSQL has no text for it. What an operator edits is in
+# letter_revision.
 LETTER = """
     CREATE TABLE ops.letter (
         tenant_id uuid NOT NULL,
@@ -40,6 +41,7 @@ LETTER = """
         first_died_at timestamptz NOT NULL,
         died_at timestamptz NOT NULL,
         changed_at timestamptz NOT NULL,
+        form text NOT NULL CHECK (form IN ('ENVELOPE', 'TEXT', 'BASE64')),
         body text NOT NULL,
         headers text NOT NULL,
         revision integer NOT NULL DEFAULT 0 CHECK (revision >= 0),
@@ -59,6 +61,20 @@ DEATH = """
         build text NOT NULL,
         replay_id uuid,
         PRIMARY KEY (tenant_id, id),
+        FOREIGN KEY (tenant_id, letter_id) REFERENCES ops.letter ON DELETE CASCADE)"""
+
+# The payload as an operator left it, whole; revision 0 is letter.body.
+REVISION = """
+    CREATE TABLE ops.letter_revision (
+        tenant_id uuid NOT NULL,
+        letter_id uuid NOT NULL,
+        revision integer NOT NULL CHECK (revision >= 1),
+        body text NOT NULL,
+        actor text NOT NULL,
+        reason text NOT NULL,
+        at timestamptz NOT NULL,
+        diff text NOT NULL,
+        PRIMARY KEY (tenant_id, letter_id, revision),
         FOREIGN KEY (tenant_id, letter_id) REFERENCES ops.letter ON DELETE CASCADE)"""
 
 SAGA = """
@@ -110,16 +126,24 @@ SEARCHED = """tenant_id, id, queue, service, type, message_id, saga_id, subject,
 STATEMENTS = [
     *create_service("ops"),
     LETTER,
+    "CREATE INDEX letter_by_id ON ops.letter (id)",
     "CREATE INDEX letter_newest ON ops.letter (died_at, id)",
-    "CREATE INDEX letter_open ON ops.letter (fingerprint, died_at, id) WHERE state IN ('DEAD', 'REPLAYING')",
+    "CREATE INDEX letter_open ON ops.letter (died_at, id) WHERE state IN ('DEAD', 'REPLAYING')",
+    "CREATE INDEX letter_of_tenant ON ops.letter (tenant_id, died_at, id)",
+    "CREATE INDEX letter_cause ON ops.letter (fingerprint, died_at, id)",
     "CREATE INDEX letter_message ON ops.letter (message_id)",
     "CREATE INDEX letter_saga ON ops.letter (saga_id)",
+    "CREATE INDEX letter_settled ON ops.letter (changed_at) WHERE state = 'SETTLED'",
+    # What the gauges count, without looking at a letter.
+    "CREATE INDEX letter_depth ON ops.letter (queue, state, first_died_at) WHERE state IN ('DEAD', 'REPLAYING')",
     *protect("ops", "letter", "SELECT, INSERT, UPDATE, DELETE"),
     "CREATE POLICY sweeper ON ops.letter FOR SELECT TO ops_sweeper USING (true)",
     f"GRANT SELECT ({SEARCHED}) ON ops.letter TO ops_sweeper",
     DEATH,
     "CREATE INDEX death_letter ON ops.death (tenant_id, letter_id, at)",
     *protect("ops", "death", "SELECT, INSERT, DELETE"),
+    REVISION,
+    *protect("ops", "letter_revision", "SELECT, INSERT, DELETE"),
     SAGA,
     "CREATE INDEX saga_at ON ops.saga USING brin (at)",
     *protect("ops", "saga", "SELECT, INSERT, UPDATE"),
