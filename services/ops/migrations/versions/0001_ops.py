@@ -63,20 +63,6 @@ DEATH = """
         PRIMARY KEY (tenant_id, id),
         FOREIGN KEY (tenant_id, letter_id) REFERENCES ops.letter ON DELETE CASCADE)"""
 
-# The payload as an operator left it, whole; revision 0 is letter.body.
-REVISION = """
-    CREATE TABLE ops.letter_revision (
-        tenant_id uuid NOT NULL,
-        letter_id uuid NOT NULL,
-        revision integer NOT NULL CHECK (revision >= 1),
-        body text NOT NULL,
-        actor text NOT NULL,
-        reason text NOT NULL,
-        at timestamptz NOT NULL,
-        diff text NOT NULL,
-        PRIMARY KEY (tenant_id, letter_id, revision),
-        FOREIGN KEY (tenant_id, letter_id) REFERENCES ops.letter ON DELETE CASCADE)"""
-
 SAGA = """
     CREATE TABLE ops.saga (
         tenant_id uuid NOT NULL,
@@ -142,8 +128,6 @@ STATEMENTS = [
     DEATH,
     "CREATE INDEX death_letter ON ops.death (tenant_id, letter_id, at)",
     *protect("ops", "death", "SELECT, INSERT, DELETE"),
-    REVISION,
-    *protect("ops", "letter_revision", "SELECT, INSERT, DELETE"),
     SAGA,
     "CREATE INDEX saga_at ON ops.saga USING brin (at)",
     *protect("ops", "saga", "SELECT, INSERT, UPDATE"),
