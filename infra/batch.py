@@ -5,22 +5,31 @@ tenants sorted; within a tenant first the inbox, then what the repositories lock
 in the batch have changed, so conflicts inside a batch resolve themselves in memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import Final
+from uuid import UUID, uuid5
 
 from pydantic_core import from_json
 
 from contracts.addresses import address_of
+from contracts.desk import LetterSettled
 from contracts.messages import LATER, Command, Envelope, Later, Message, Reply
 from contracts.values import TenantId
 from infra.crash import crash_point
 from infra.deferred import Deferred
+from infra.deliveries import Replay
 from infra.handling import Handles
 from infra.inbox import Inbox, Key
+from infra.questions import Questions, is_question
 from infra.suspects import Suspects
 from infra.telemetry import step_of_journey
 from infra.transaction import Scope, Transactions
+
+Replays = Mapping[tuple[TenantId, UUID], Sequence[Replay]]
+"""By tenant and message id: those replays of which the desk waits to hear."""
+_NONE: Final[Replays] = MappingProxyType({})
 
 
 class NotHandled(Exception):
@@ -47,13 +56,14 @@ class Batches:
         self._inbox = Inbox(self._service)
         self._suspects = Suspects(self._service)
         self._deferred = Deferred(self._service)
+        self._questions = Questions(self._service)
         self._table = {message: handles for handles in table for message in handles.decide}
 
-    async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False) -> None:
+    async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False, replays: Replays = _NONE) -> None:
         """Handle all of them in one transaction and hand what they cause to the relay; raises and changes nothing otherwise."""
         groups: dict[TenantId, dict[Key, Envelope]] = {}
         for envelope in envelopes:
-            if type(envelope.data) not in self._table:
+            if type(envelope.data) not in self._table and not is_question(envelope):
                 raise NotHandled(self._service, envelope.type)
             # The same envelope twice in a batch is one message.
             groups.setdefault(envelope.tenantid, {})[Key(envelope.type, envelope.id)] = envelope
@@ -61,11 +71,21 @@ class Batches:
             batch.received = [envelope for group in groups.values() for envelope in group.values()]
             for tenant_id in sorted(groups):
                 async with batch.scope(tenant_id) as scope:
-                    await self._group(scope, groups[tenant_id])
+                    await self._group(scope, groups[tenant_id], replays)
                     if suspected:
                         await self._suspects.clear(scope.connection, tenant_id, [envelope.id for envelope in groups[tenant_id].values()])
 
-    async def _group(self, scope: Scope, group: dict[Key, Envelope]) -> None:
+    async def _group(self, scope: Scope, group: dict[Key, Envelope], replays: Replays) -> None:
+        asked = [envelope for envelope in group.values() if is_question(envelope)]
+        if messages := {key: envelope for key, envelope in group.items() if not is_question(envelope)} if asked else group:
+            fresh = await self._handle(scope, messages)
+            if replays:
+                self._report(scope, messages, fresh, replays)
+        if asked:
+            await self._questions.answer(scope, asked)
+
+    async def _handle(self, scope: Scope, group: dict[Key, Envelope]) -> set[Key]:
+        """Returns those that had not been handled before."""
         fresh, answered = await self._inbox.take(scope.connection, scope.tenant_id, list(group), scope.now)
         crash_point(self._service, "inbox", group.values())
         for answer in answered.values():
@@ -75,6 +95,20 @@ class Batches:
         for handles, received in self._by_repository({key: group[key] for key in group if key in fresh}):
             answers |= await self._decide(scope, handles, received)
         await self._inbox.remember(scope.connection, scope.tenant_id, answers)
+        return fresh
+
+    def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: set[Key], replays: Replays) -> None:
+        """Tell the desk what came of the letters that it has sent again; whoever answers LATER has settled its letter, too."""
+        for key, envelope in group.items():
+            for replay in replays.get((scope.tenant_id, envelope.id), ()):
+                scope.send(
+                    LetterSettled(letter_id=replay.letter_id, replay_id=replay.replay_id, was_known=key not in fresh),
+                    subject=str(replay.letter_id),
+                    # Delivered again, it says the same again, under the same id: the first to come counts.
+                    id=uuid5(replay.letter_id, f"settled by {replay.replay_id}"),
+                    causationid=envelope.id,
+                    traceparent=envelope.traceparent,
+                )
 
     def _by_repository(self, fresh: dict[Key, Envelope]) -> list[tuple[Handles, dict[Key, Envelope]]]:
         parts: dict[int, tuple[Handles, dict[Key, Envelope]]] = {}

@@ -1,16 +1,17 @@
 """The one edge at which messages come in: frames from a queue to committed effects, then the ack.
 
 It takes what is already delivered, up to a bound, into one transaction; it never waits to fill one. A batch that fails is bisected
-until the one envelope that cannot be handled stands alone: that one is parked, with its story, and if it is a command its saga is
-told in the same commit. An outage of the database pauses consuming and costs no attempt. No frame is acked before that.
+until the one envelope that cannot be handled stands alone. Did it fail in passing, it waits on the retry ladder; else it is parked, with
+its story, and if it is a command its saga is told in the same commit. An outage of the database pauses consuming and costs no attempt. No
+frame is acked before that.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final, TypeGuard
 from uuid import UUID
 
 from aio_pika.exceptions import AMQPError
@@ -19,37 +20,22 @@ from prometheus_client import Counter, Histogram
 from contracts.messages import Envelope
 from contracts.values import TenantId
 from infra.batch import Batches
-from infra.clock import now
 from infra.crash import crash_point
-from infra.frames import Unreadable, decode
+from infra.deliveries import Arrival, Delivery, Replay, arrivals
+from infra.frames import Unreadable
+from infra.ladder import Ladder
 from infra.parking import Parking
 from infra.relay import Relay
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.settings import Settings
-from infra.suspects import KilledItsProcess, Suspects
+from infra.suspects import KilledItsProcess, Marks
 from infra.transaction import Transactions
 
 _log: Final = logging.getLogger(__name__)
 _handled: Final = Counter("oaas_envelopes_handled_total", "Envelopes whose effect is committed", ["queue"])
+_redelivered: Final = Counter("oaas_frames_redelivered_total", "Frames that somebody had before and did not finish", ["queue"])
 _batch_size: Final = Histogram("oaas_batch_envelopes", "Envelopes in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 250))
 _AFTER_A_CRASH_S: Final = 0.05
-
-
-class Acknowledgeable(Protocol):
-    """A message of the broker, as much of it as the edge needs."""
-
-    async def ack(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A frame as it came: `redelivered` says that somebody had it before and did not finish."""
-
-    message: Acknowledgeable
-    body: bytes
-    redelivered: bool
-    id: str
-    """The AMQP message id, fresh for each publish."""
 
 
 async def attempted(work: Awaitable[None]) -> Exception | None:
@@ -72,7 +58,8 @@ class Consumer:
         self._relay = relay
         self._settings = settings
         self._service: Final = transaction.service
-        self._suspects = Suspects(self._service)
+        self._ladder = Ladder(queue, transaction, settings)
+        self._marks = Marks(transaction, settings)
         self._waiting: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -84,6 +71,8 @@ class Consumer:
 
     def take(self, delivery: Delivery) -> None:
         """Queue a frame; the prefetch limit bounds how many there can be."""
+        if delivery.redelivered:
+            _redelivered.labels(self.queue).inc()
         if delivery.redelivered and delivery.id in self._held_when_lost:
             # It comes again because a connection was lost, not because it killed anybody: we held it, and we live.
             delivery = replace(delivery, redelivered=False)
@@ -138,58 +127,51 @@ class Consumer:
     async def _settle(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
-        decoded = [(delivery, list(decode(delivery.body))) for delivery in deliveries]
-        crash_point(self._service, "consume", [item for _, inside in decoded for item in inside if isinstance(item, Envelope)])
-        frames = [(delivery, await self._readable(inside)) for delivery, inside in decoded]
+        opened = [(delivery, arrivals(delivery)) for delivery in deliveries]
+        crash_point(self._service, "consume", _readable(arrival for _, inside in opened for arrival in inside))
+        for arrival in (arrival for _, inside in opened for arrival in inside):
+            if isinstance(arrival.envelope, Unreadable):
+                await self._parking.park(arrival, arrival.envelope.error, arrival.tries + 1)
+        frames = [(delivery, [arrival for arrival in inside if _is_readable(arrival)]) for delivery, inside in opened]
         if deliveries[0].redelivered:
             await self._one_by_one(frames)
             return
-        if envelopes := [envelope for _, inside in frames for envelope in inside]:
-            await self._together(envelopes)
+        if together := [arrival for _, inside in frames for arrival in inside]:
+            await self._together(together)
         for delivery, inside in frames:
             await self._ack(delivery, inside)
 
-    async def _readable(self, inside: Iterable[Envelope | Unreadable]) -> list[Envelope]:
-        """The frame's envelopes; what is none is parked first."""
-        envelopes = []
-        for item in inside:
-            if isinstance(item, Unreadable):
-                await self._parking.park(item, item.error, attempt=1)
-            else:
-                envelopes.append(item)
-        return envelopes
-
-    async def _ack(self, delivery: Delivery, handled: Sequence[Envelope]) -> None:
-        crash_point(self._service, "ack", handled)
+    async def _ack(self, delivery: Delivery, handled: Sequence[Arrival[Envelope]]) -> None:
+        crash_point(self._service, "ack", (arrival.envelope for arrival in handled))
         self._held.discard(delivery.id)
         try:
             await delivery.message.ack()
         except (AMQPError, OSError, RuntimeError) as error:  # the connection is gone: the frame comes again, and the inbox knows it
             _log.info("ack came too late", extra={"queue": self.queue, "error": repr(error)})
 
-    async def _together(self, envelopes: Sequence[Envelope]) -> None:
+    async def _together(self, arrived: Sequence[Arrival[Envelope]]) -> None:
         """Commit all; if that cannot be, halves, down to the one that fails alone."""
-        error = await self._attempt(envelopes)
+        error = await self._attempt(arrived)
         if error is None:
             return
-        if len(envelopes) > 1:
-            middle = len(envelopes) // 2
-            await self._together(envelopes[:middle])
-            await self._together(envelopes[middle:])
+        if len(arrived) > 1:
+            middle = len(arrived) // 2
+            await self._together(arrived[:middle])
+            await self._together(arrived[middle:])
         else:
-            await self._again_or_park(envelopes[0], error)
+            await self._later_or_park(arrived[0], error)
 
-    async def _one_by_one(self, frames: Sequence[tuple[Delivery, list[Envelope]]]) -> None:
+    async def _one_by_one(self, frames: Sequence[tuple[Delivery, list[Arrival[Envelope]]]]) -> None:
         """After a redelivery: each alone, marked before it is tried, those with most marks last; a frame is acked with its last one."""
         left = {id(delivery): len(inside) for delivery, inside in frames}
-        deaths = await self._deaths([envelope for _, inside in frames for envelope in inside])
-        singles = [(delivery, inside, envelope) for delivery, inside in frames for envelope in inside]
-        for delivery, inside, envelope in sorted(singles, key=lambda single: deaths.get(single[2].id, 0)):
-            marks = await self._mark(envelope)
+        marked = await self._marks.of(arrival.envelope for _, inside in frames for arrival in inside)
+        singles = [(delivery, inside, arrival) for delivery, inside in frames for arrival in inside]
+        for delivery, inside, arrival in sorted(singles, key=lambda single: marked.get(single[2].envelope.id, 0)):
+            marks = await self._marks.add(arrival.envelope)
             if marks > self._settings.deaths_max:
-                await self._parking.park(envelope, KilledItsProcess(marks - 1), attempt=marks)
-            elif (error := await self._attempt([envelope], suspected=True)) is not None:
-                await self._again_or_park(envelope, error, suspected=True)
+                await self._parking.park(arrival, KilledItsProcess(marks - 1), arrival.tries + marks)
+            elif (error := await self._attempt([arrival], suspected=True)) is not None:
+                await self._later_or_park(arrival, error)
             left[id(delivery)] -= 1
             if not left[id(delivery)]:
                 await self._ack(delivery, inside)
@@ -197,27 +179,22 @@ class Consumer:
             if not inside:
                 await self._ack(delivery, inside)
 
-    async def _again_or_park(self, envelope: Envelope, error: Exception, *, suspected: bool = False) -> None:
-        attempt = 1
-        pause_s = self._settings.backoff_s
-        while ending_of(error) is not Ending.BUG and attempt < self._settings.attempts_max and not _expired(envelope):
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._settings.backoff_max_s)
-            attempt += 1
-            again = await self._attempt([envelope], suspected=suspected)
-            if again is None:
-                return
-            error = again
-        await self._parking.park(envelope, error, attempt)
+    async def _later_or_park(self, arrival: Arrival[Envelope], error: Exception) -> None:
+        if ending_of(error) is Ending.BUG or not await self._ladder.takes(arrival, error):
+            await self._parking.park(arrival, error, arrival.tries + 1)
 
-    async def _attempt(self, envelopes: Sequence[Envelope], *, suspected: bool = False) -> Exception | None:
+    async def _attempt(self, arrived: Sequence[Arrival[Envelope]], *, suspected: bool = False) -> Exception | None:
         """One transaction for all of them; None if it is committed, else why not. Outages are waited out here."""
-        conflicts = 0
-        while (error := await attempted(self._batches.commit(envelopes, suspected=suspected))) is not None:
+        envelopes, replays = [arrival.envelope for arrival in arrived], _replays(arrived)
+        conflicts = breaks = 0
+        while (error := await attempted(self._batches.commit(envelopes, suspected=suspected, replays=replays))) is not None:
             match ending_of(error):
                 case Ending.OUTAGE:
-                    await self._wait_out(error)
-                case Ending.CONFLICT if conflicts < self._settings.attempts_max:
+                    # If others are answered at once, it is this very batch that breaks its connection.
+                    breaks = 0 if await self._waited_out(error) else breaks + 1
+                    if breaks > self._settings.breaks_max:
+                        return error
+                case Ending.CONFLICT if conflicts < self._settings.conflicts_max:
                     # Somebody else's transaction won; the same batch decides anew on what that one left.
                     conflicts += 1
                 case _:
@@ -227,36 +204,34 @@ class Consumer:
         _batch_size.observe(len(envelopes))
         return None
 
-    async def _wait_out(self, error: Exception) -> None:
+    async def _waited_out(self, error: Exception) -> bool:
+        """Return once the database answers; whether it had to be waited for."""
         self.interruptions += 1
+        looks = 0
         _log.warning("database out of reach, consuming pauses", extra={"queue": self.queue, "error": repr(error)})
         # A pause also when the probe below succeeds at once, so that what only looks like an outage cannot spin.
         await asyncio.sleep(self._settings.backoff_s)
         async for attempt in while_out_of_reach(self._settings):
+            looks += 1
             with attempt:
                 async with self._transaction.batch():
                     pass
-
-    async def _deaths(self, envelopes: Iterable[Envelope]) -> dict[UUID, int]:
-        found: dict[UUID, int] = {}
-        by_tenant: dict[TenantId, list[Envelope]] = {}
-        for envelope in envelopes:
-            by_tenant.setdefault(envelope.tenantid, []).append(envelope)
-        for tenant_id, group in sorted(by_tenant.items()):
-            async for attempt in while_out_of_reach(self._settings):
-                with attempt:
-                    async with self._transaction(tenant_id) as scope:
-                        found |= await self._suspects.deaths(scope.connection, tenant_id, [envelope.id for envelope in group])
-        return found
-
-    async def _mark(self, envelope: Envelope) -> int:
-        marks = 0
-        async for attempt in while_out_of_reach(self._settings):
-            with attempt:
-                async with self._transaction(envelope.tenantid) as scope:
-                    marks = await self._suspects.mark(scope.connection, envelope.tenantid, envelope.id, scope.now)
-        return marks
+        return looks > 1
 
 
-def _expired(envelope: Envelope) -> bool:
-    return envelope.expires is not None and envelope.expires <= now()
+def _is_readable(arrival: Arrival[Envelope | Unreadable]) -> TypeGuard[Arrival[Envelope]]:
+    return isinstance(arrival.envelope, Envelope)
+
+
+def _readable(arrived: Iterable[Arrival[Envelope | Unreadable]]) -> Iterable[Envelope]:
+    return (arrival.envelope for arrival in arrived if isinstance(arrival.envelope, Envelope))
+
+
+def _replays(arrived: Iterable[Arrival[Envelope]]) -> dict[tuple[TenantId, UUID], list[Replay]]:
+    found: dict[tuple[TenantId, UUID], list[Replay]] = {}
+    for arrival in arrived:
+        if arrival.replay is not None:
+            # Of two copies of one replay, the desk need not hear twice.
+            told = found.setdefault((arrival.envelope.tenantid, arrival.envelope.id), [])
+            told += [arrival.replay] if arrival.replay not in told else []
+    return found

@@ -17,7 +17,6 @@ from contracts.messages import Command, Envelope, Message
 from contracts.values import SagaId, TenantId
 
 CONTENT_TYPE: Final = "application/cloudevents-batch+json"
-COUNT_HEADER: Final = "x-envelopes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,11 @@ def decode(body: bytes) -> Iterator[Envelope | Unreadable]:
             yield read_envelope(item)
         except (ValidationError, UnknownMessage, TypeError, KeyError) as error:
             yield _unreadable(item, error)
+
+
+def text_at(body: bytes, position: int) -> str:
+    """The JSON of the frame's envelope at this position, with every attribute that it came with."""
+    return to_json(from_json(body)[position]).decode()
 
 
 def read_envelope(item: Mapping[str, Any]) -> Envelope:

@@ -54,6 +54,11 @@ class Inbox:
         answers = {Key(row["handler"], row["message_id"]): row["answer"] for row in known}
         return fresh, {key: answer for key, answer in answers.items() if key not in fresh}
 
+    async def known(self, connection: asyncpg.Connection, tenant_id: TenantId, keys: Sequence[Key]) -> set[Key]:
+        """Those of the keys that were taken in."""
+        rows = await connection.fetch(self._answers, tenant_id, [key.handler for key in keys], [key.message_id for key in keys])
+        return {Key(row["handler"], row["message_id"]) for row in rows}
+
     async def remember(self, connection: asyncpg.Connection, tenant_id: TenantId, answers: Mapping[Key, str]) -> None:
         """Keep each message's answer beside it, in the transaction that decided it."""
         if answers:

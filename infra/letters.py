@@ -1,39 +1,58 @@
-"""Dead letters: an envelope that was given up, with its story in the headers.
+"""Dead letters: an envelope that was given up, with its story in the headers that contracts/headers.py lists.
 
-The broker kills a connection over headers of 128 KiB, so message and stack are cut.
+The broker kills a connection over headers of 128 KiB, so whatever somebody else has a say in is cut, to bytes as they go over the wire.
 """
 
 import hashlib
 import traceback
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
+from contracts import headers
 from contracts.messages import Envelope, StepFaulted
+from infra.build import build
+from infra.deliveries import Replay
 from infra.frames import Unreadable
 
-_MESSAGE_CHARS_MAX: Final = 1_000
-_STACK_CHARS_MAX: Final = 8_000
-_NAME_CHARS_MAX: Final = 200
+_MESSAGE_BYTES_MAX: Final = 1_000
+_STACK_BYTES_MAX: Final = 8_000
+_NAME_BYTES_MAX: Final = 200
 """Whatever a stranger's envelope says of itself is cut as well."""
+_FAULT_CHARS_MAX: Final = 300
 _OWN_CODE: Final = str(Path(__file__).resolve().parent.parent)
 
+Headers = dict[str, str | int]
 
-def headers_of(envelope: Envelope | Unreadable, error: Exception, queue: str, service: str, attempt: int) -> dict[str, str | int]:
-    """What an operator needs to know: what failed, where, how often, for whom."""
-    found: dict[str, str | int] = {
-        "x-attempt": attempt,
-        "x-exception-type": type(error).__name__,
-        "x-exception-message": str(error)[:_MESSAGE_CHARS_MAX],
-        "x-exception-stack": "".join(traceback.format_exception(error))[-_STACK_CHARS_MAX:],
-        "x-fingerprint": fingerprint(error),
-        "x-service": service,
-        "x-origin-queue": queue,
-        "x-message-type": (envelope.type or "")[:_NAME_CHARS_MAX],
-        "x-tenant": str(envelope.tenantid or ""),
-        "x-saga": str(envelope.sagaid or ""),
-        "traceparent": (envelope.traceparent or "")[:_NAME_CHARS_MAX],
+
+def headers_of(
+    envelope: Envelope | Unreadable,
+    error: Exception,
+    queue: str,
+    service: str,
+    attempt: int,
+    letter: UUID,
+    replay: Replay | None = None,
+) -> Headers:
+    """What an operator needs to know: what failed, where, how often, for whom. `letter` names this death."""
+    found: Headers = {
+        headers.COUNT: 1,
+        headers.ATTEMPT: attempt,
+        headers.LETTER: str(letter),
+        headers.REPLAY: str(replay or ""),
+        headers.ORIGIN_QUEUE: queue,
+        headers.SERVICE: service,
+        headers.BUILD: _cut(build(), _NAME_BYTES_MAX),
+        headers.EXCEPTION_TYPE: _cut(type(error).__name__, _NAME_BYTES_MAX),
+        headers.EXCEPTION_MESSAGE: _cut(said_by(error), _MESSAGE_BYTES_MAX),
+        headers.EXCEPTION_STACK: _cut("".join(traceback.format_exception(error)), _STACK_BYTES_MAX, keep_end=True),
+        headers.FINGERPRINT: fingerprint(error),
+        headers.MESSAGE_TYPE: _cut(envelope.type or "", _NAME_BYTES_MAX),
+        headers.TENANT: str(envelope.tenantid or ""),
+        headers.SAGA: str(envelope.sagaid or ""),
+        headers.TRACEPARENT: _cut(envelope.traceparent or "", _NAME_BYTES_MAX),
     }
-    return {name: _encodable(value) if isinstance(value, str) else value for name, value in found.items() if value != ""}
+    return {name: value for name, value in found.items() if value != ""}
 
 
 def fingerprint(error: Exception) -> str:
@@ -45,9 +64,21 @@ def fingerprint(error: Exception) -> str:
 
 def fault_of(error: Exception) -> StepFaulted:
     """What the saga is told."""
-    return StepFaulted(error=f"{type(error).__name__}: {_encodable(str(error))}"[:300], fingerprint=fingerprint(error))
+    told = f"{type(error).__name__}: {_storable(said_by(error)[:_FAULT_CHARS_MAX])}"
+    return StepFaulted(error=told[:_FAULT_CHARS_MAX], fingerprint=fingerprint(error))
 
 
-def _encodable(text: str) -> str:
-    # A lone surrogate, quoted from a bad message, could be neither stored nor sent.
-    return text.encode(errors="backslashreplace").decode()
+def said_by(error: Exception) -> str:
+    """The error's text, also of one whose text is a bug of its own."""
+    return "".join(traceback.format_exception_only(error)).strip().partition(": ")[2]
+
+
+def _cut(text: str, bytes_max: int, *, keep_end: bool = False) -> str:
+    # Cut first, which is cheap, then again: what cannot be stored grows when it is written out.
+    written = _storable(text[-bytes_max:] if keep_end else text[:bytes_max]).encode()
+    return (written[-bytes_max:] if keep_end else written[:bytes_max]).decode(errors="ignore")
+
+
+def _storable(text: str) -> str:
+    # A lone surrogate, quoted from a bad message, can be neither stored nor sent; a NUL cannot be stored.
+    return text.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")

@@ -5,15 +5,17 @@ The inbox does not remember a parked envelope, so that replaying its letter trie
 
 import logging
 from typing import Final
+from uuid import UUID, uuid4, uuid5
 
 from prometheus_client import Counter
 
 from contracts.addresses import dead_letter_address
 from contracts.messages import Command, Envelope
+from infra.deliveries import Arrival
 from infra.frames import Unreadable, encode
-from infra.letters import fault_of, fingerprint, headers_of
+from infra.letters import Headers, fault_of, fingerprint, headers_of
 from infra.relay import Relay
-from infra.retry import while_out_of_reach
+from infra.retry import until_committed
 from infra.settings import Settings
 from infra.suspects import Suspects
 from infra.telemetry import trace_id_of
@@ -33,26 +35,29 @@ class Parking:
         self._settings = settings
         self._suspects = Suspects(transaction.service)
 
-    async def park(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
+    async def park(self, arrival: Arrival[Envelope | Unreadable], error: Exception, attempt: int) -> None:
         """Park it after `attempt` tries; waits for as long as database or broker are out of reach."""
+        envelope, letter = arrival.envelope, uuid4()
         self._tell(envelope, error, attempt)
-        async for trial in while_out_of_reach(self._settings):
+        headers = headers_of(envelope, error, self._queue, self._transaction.service, attempt, letter, arrival.replay)
+        # The letter's id is made once, so that one death is one letter however often its commit is tried.
+        async for trial in until_committed(self._settings):
             with trial:
                 if isinstance(envelope, Unreadable) and (envelope.tenantid is None or envelope.id is None):
-                    await self._without_a_tenant(envelope, attempt)
+                    await self._without_a_tenant(envelope, headers)
                 else:
-                    await self._in_scope(envelope, error, attempt)
+                    await self._in_scope(arrival, error, letter, headers)
 
-    async def _in_scope(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
+    async def _in_scope(self, arrival: Arrival[Envelope | Unreadable], error: Exception, letter: UUID, headers: Headers) -> None:
+        envelope = arrival.envelope
         assert envelope.tenantid is not None
         assert envelope.id is not None
         async with self._transaction(envelope.tenantid) as scope:
-            body = envelope.body if isinstance(envelope, Unreadable) else envelope.model_dump_json(exclude_none=True)
-            headers = headers_of(envelope, error, self._queue, self._transaction.service, attempt)
-            scope.post(str(envelope.id), dead_letter_address(self._queue), body, headers)
+            scope.post(str(letter), dead_letter_address(self._queue), arrival.text, headers)
             if envelope.sagaid is not None and _is_command(envelope):
                 scope.send(
                     fault_of(error),
+                    id=uuid5(letter, "fault"),
                     subject=envelope.subject,
                     sagaid=envelope.sagaid,
                     causationid=envelope.id,
@@ -61,9 +66,8 @@ class Parking:
                 )
             await self._suspects.clear(scope.connection, envelope.tenantid, [envelope.id])
 
-    async def _without_a_tenant(self, envelope: Unreadable, attempt: int) -> None:
+    async def _without_a_tenant(self, envelope: Unreadable, headers: Headers) -> None:
         # Nobody knows whose it is, so there is neither a scope nor an outbox for it: confirmed by the broker before the ack.
-        headers = headers_of(envelope, envelope.error, self._queue, self._transaction.service, attempt)
         body = encode([envelope.body]) if envelope.in_frame else envelope.body.encode()
         await self._relay.publish(dead_letter_address(self._queue), body, dict(headers))
 

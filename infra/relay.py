@@ -22,9 +22,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.addresses import Address
+from contracts.headers import COUNT
 from contracts.values import TenantId
 from infra.crash import crash_point
-from infra.frames import CONTENT_TYPE, COUNT_HEADER, encode
+from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outgoing
 from infra.settings import Settings
 from infra.unscoped import ConfirmedRows
@@ -118,7 +119,7 @@ class Relay:
         """Publish until it is confirmed; False if the broker will not take it, which the sweeper tries again later."""
         crash_point(self._service, "publish", frame)
         body = encode([one.body for one in frame])
-        headers: dict[str, FieldValue] = {COUNT_HEADER: len(frame), **(frame[0].headers or {})}
+        headers: dict[str, FieldValue] = {COUNT: len(frame), **(frame[0].headers or {})}
         pauses = self._pauses()
         while True:
             story = {"queue": address.routing_key, "count": len(frame)}

@@ -1,9 +1,11 @@
 """One ladder maps how an attempt ended to what happens next.
 
 OUTAGE    database or broker out of reach     wait until it is back; costs no attempt
-CONFLICT  serialization failure, deadlock     the same batch again, at once
-PASSING   Retryable, statement timeout        the envelope again, after a pause, attempts_max times
-BUG       everything else                     bisect the batch; the one envelope is parked with its story
+CONFLICT  serialization failure, deadlock     the same batch again, at once, conflicts_max times; then as PASSING
+PASSING   Retryable, statement timeout        bisect the batch; the one envelope waits on the retry ladder, infra/ladder.py
+BUG       everything else                     bisect the batch; the one envelope is parked with its story, infra/parking.py
+
+A connection that breaks on one batch again and again, while others work, is no outage: after breaks_max times it counts as PASSING.
 """
 
 from enum import Enum
@@ -30,6 +32,9 @@ def ending_of(error: BaseException) -> Ending:
     """What kind of failure this is."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return Ending.OUTAGE if error.connection_invalidated else ending_of(error.orig.__cause__ or error.orig)
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        # A value that the driver cannot encode never reaches the database.
+        return Ending.BUG
     if isinstance(error, Outage | PoolTimeout | AMQPError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError | OSError):
         return Ending.OUTAGE
     state = getattr(error, "sqlstate", None)
@@ -48,5 +53,15 @@ def while_out_of_reach(settings: Settings, *, at_most_s: float | None = None) ->
         retry=retry_if_exception(lambda error: ending_of(error) is Ending.OUTAGE),
         wait=wait_random_exponential(multiplier=settings.backoff_s, max=settings.outage_backoff_max_s),
         stop=stop_never if at_most_s is None else stop_after_delay(at_most_s),
+        reraise=True,
+    )
+
+
+def until_committed(settings: Settings) -> AsyncRetrying:
+    """Try again until it is done, whatever passes meanwhile; only a bug is raised. For what must be committed before a message is acked."""
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: ending_of(error) is not Ending.BUG),
+        wait=wait_random_exponential(multiplier=settings.backoff_s, max=settings.outage_backoff_max_s),
+        stop=stop_never,
         reraise=True,
     )

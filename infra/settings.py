@@ -51,9 +51,15 @@ class Settings(BaseSettings):
 
     batch_envelopes_max: Count = Field(250, description="most envelopes that a consumer takes into one transaction")
     prefetch_frames: Count = Field(100, description="frames that the broker hands to one consumer ahead of its acks")
-    attempts_max: Count = Field(5, description="tries of an envelope that fails in passing, before it is parked")
-    backoff_s: Seconds = Field(0.1, description="first pause before another try, seconds; doubles each time")
-    backoff_max_s: Seconds = Field(5, description="longest pause between two tries, seconds")
+    retries_max: Count = Field(
+        8,
+        description="waits on the retry ladder of what fails in passing, before it is parked; a command that expires soon waits until then",
+    )
+    conflicts_max: Count = Field(5, description="tries at once of a batch that conflicts with somebody else's transaction")
+    breaks_max: Count = Field(
+        3, description="times that a batch may break its connection while the database is there, before it is bisected"
+    )
+    backoff_s: Seconds = Field(0.1, description="first pause before a look for a lost database or broker, seconds; doubles each time")
     outage_backoff_max_s: Seconds = Field(1, description="longest pause between two looks for a lost database or broker, seconds")
     deaths_max: Count = Field(3, description="processes that one envelope may kill before it is parked untried")
 
@@ -64,6 +70,7 @@ class Settings(BaseSettings):
     resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds")
     outbox_age_max_s: Seconds = Field(60, description="age of the oldest outbox row above which a process is not ready, seconds")
     drain_s: Seconds = Field(10, description="longest a process works on at shutdown to finish what it has begun, seconds")
+    stop_max_s: Seconds = Field(28, description="time after being told to stop at which a process that hangs is cut, seconds")
 
     dead_letter_keep_days: Count = Field(30, description="how long the operators' desk may replay a letter after its death, days")
     inbox_keep_days: Count = Field(
@@ -75,6 +82,15 @@ class Settings(BaseSettings):
     retention_every_s: Seconds = Field(3600, description="pause between two walks through the tables for rows that are too old, seconds")
     retention_pages: Count = Field(100, description="pages of a table (of 8 kB) that one statement of such a walk looks through")
     retention_pause_s: Seconds = Field(0.05, description="pause between two statements of such a walk, seconds")
+
+    replay_plan_keep_s: Seconds = Field(3600, description="age above which the plan of a replay cannot be started any more, seconds")
+    replay_letters_max: Count = Field(100_000, description="most letters in one replay")
+    replay_on_the_way_max: Count = Field(500, description="most letters of one replay without an outcome; while there are, no more are sent")
+    replay_lease_s: Seconds = Field(5, description="time after which another worker takes a replay over from one that says nothing, seconds")
+    replay_resend_s: Seconds = Field(
+        3600, description="age at which a letter without an outcome is sent again if its queue is empty, seconds; more than the retry ladder"
+    )
+    report_within_s: Seconds = Field(2, description="longest wait of the operators' desk for what a service says about a letter, seconds")
 
     deadline_factor: Annotated[float, Field(gt=0, le=10)] = Field(1.0, description="multiplies every deadline of every saga")
     settle_max_s: Seconds = Field(10, description="longest that deadlines wait after an outage for replies already queued, seconds")
@@ -97,6 +113,13 @@ class Settings(BaseSettings):
     )
     payment_lease_s: Seconds = Field(20, description="age of a call above which another worker takes the payment over, seconds")
     payment_calls_max: Count = Field(32, description="payments that one process works on at the same time")
+
+    reconcile_every_s: Seconds = Field(3600, description="pause between two comparisons of the services' books, seconds")
+    reconcile_grace_s: Seconds = Field(120, description="only what has not moved for so long is compared, seconds")
+    reconcile_back_s: Seconds = Field(2_592_000, description="orders at rest are compared again if they moved at most so long ago, seconds")
+    reconcile_forgotten_s: Seconds = Field(
+        2_592_000, description="age at which an order that holds stock and that nobody moves is told as forgotten, seconds"
+    )
 
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(0.01, description="share of journeys that are traced, 0 to 1")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line that is written")

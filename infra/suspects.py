@@ -4,13 +4,17 @@ A redelivered envelope is marked in a transaction of its own before it is tried,
 killer gathers marks, and after `deaths_max` of them it is parked untried, with its story, while its neighbours go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
+from contracts.messages import Envelope
 from contracts.values import TenantId
+from infra.retry import until_committed
+from infra.settings import Settings
+from infra.transaction import Transactions
 
 
 class KilledItsProcess(Exception):
@@ -42,3 +46,34 @@ class Suspects:
     async def deaths(self, connection: asyncpg.Connection, tenant_id: TenantId, message_ids: Sequence[UUID]) -> dict[UUID, int]:
         """How many marks each of these has; one without a mark is absent."""
         return {row["message_id"]: row["deaths"] for row in await connection.fetch(self._deaths, tenant_id, message_ids)}
+
+
+class Marks:
+    """The suspects as the edge sees them: each mark is a transaction of its own, which waits for an absent database."""
+
+    def __init__(self, transaction: Transactions, settings: Settings) -> None:
+        self._transaction = transaction
+        self._settings = settings
+        self._suspects = Suspects(transaction.service)
+
+    async def of(self, envelopes: Iterable[Envelope]) -> dict[UUID, int]:
+        """How many marks each has so far; one without a mark is absent."""
+        found: dict[UUID, int] = {}
+        by_tenant: dict[TenantId, list[UUID]] = {}
+        for envelope in envelopes:
+            by_tenant.setdefault(envelope.tenantid, []).append(envelope.id)
+        for tenant_id, ids in sorted(by_tenant.items()):
+            async for trial in until_committed(self._settings):
+                with trial:
+                    async with self._transaction(tenant_id) as scope:
+                        found |= await self._suspects.deaths(scope.connection, tenant_id, ids)
+        return found
+
+    async def add(self, envelope: Envelope) -> int:
+        """Mark it: it is about to be tried after a redelivery; how often that was noted, this time included."""
+        marks = 0
+        async for trial in until_committed(self._settings):
+            with trial:
+                async with self._transaction(envelope.tenantid) as scope:
+                    marks = await self._suspects.mark(scope.connection, envelope.tenantid, envelope.id, scope.now)
+        return marks

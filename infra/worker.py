@@ -20,7 +20,8 @@ from contracts.addresses import queues_of
 from infra import topology
 from infra.batch import Batches
 from infra.broker import close, connect, open_broker
-from infra.consumer import Consumer, Delivery
+from infra.consumer import Consumer
+from infra.deliveries import Delivery
 from infra.errors import Outage
 from infra.runtime import Runtime, open_runtime
 from infra.scraping import scraped
@@ -105,7 +106,7 @@ class Worker:
         async def on_frame(body: bytes) -> None:
             message = self._consuming.context.get_local("message")
             raw: IncomingMessage = message.raw_message
-            consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or uuid4().hex))
+            consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or uuid4().hex, raw.headers))
 
     async def _backlog(self, queue: str) -> int:
         try:

@@ -14,7 +14,6 @@ CATCH_ALL: Final = "infra/consumer.py"
 CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
     "infra/auth.py": "a token is valid at the time of the request",
-    "infra/consumer.py": "where messages come in",
     "infra/dev/acquirer.py": "a server of somebody else's",
     "infra/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",

@@ -18,6 +18,7 @@ from sagas.metrics import SagaGauges
 RULES: Final = Path(__file__).resolve().parents[2] / "infra/deploy/observability/alerts.yaml"
 SHOWN_BY: Final = (
     "infra.consumer",
+    "infra.ladder",
     "infra.parking",
     "infra.relay",
     "sagas.engine.coordinator",

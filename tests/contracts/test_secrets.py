@@ -24,7 +24,7 @@ def test_an_error_names_the_field_and_not_the_card() -> None:
     for what, data in wrong.items():
         found = unreadable(data)
         assert "order_id" in str(found.error) or "token" in str(found.error), what
-        headers = headers_of(found, found.error, "payments.commands.0", "payments", 1)
+        headers = headers_of(found, found.error, "payments.commands.0", "payments", 1, uuid4())
         told = (str(found.error), repr(found.error), fault_of(found.error).error, *map(str, headers.values()))
         assert [text for text in told if TOKEN in text] == [], what
 

@@ -28,6 +28,7 @@ from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outbox, Outgoing
 from infra.relay import Relay
 from infra.service import Service
+from infra.services import MODULES
 from infra.settings import Settings
 from infra.transaction import HandOver, Transactions
 from infra.unscoped import ConfirmedRows
@@ -69,11 +70,11 @@ class Stage:
             answer.raise_for_status()
             return answer.json() if answer.content else None
 
-    async def publish(self, address: Address, *envelopes: Envelope | str) -> None:
+    async def publish(self, address: Address, *envelopes: Envelope | str, headers: dict[str, Any] | None = None) -> None:
         """One frame with these envelopes, or with text that is none."""
         bodies = [one if isinstance(one, str) else one.model_dump_json(exclude_none=True) for one in envelopes]
         exchange = await self.client.get_exchange(address.exchange, ensure=False)
-        message = aio_pika.Message(encode(bodies), content_type=CONTENT_TYPE, message_id=str(uuid4()))
+        message = aio_pika.Message(encode(bodies), content_type=CONTENT_TYPE, message_id=str(uuid4()), headers=headers)
         await exchange.publish(message, address.routing_key)
 
     async def read(self, queue: str, count: int) -> list[AbstractIncomingMessage]:

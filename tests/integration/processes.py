@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.addresses import PARTICIPANTS
 from contracts.messages import Envelope, Later, Reply
-from infra.consumer import Consumer, Delivery
+from infra.consumer import Consumer
 from infra.database import open_pool
+from infra.deliveries import Delivery
 from infra.handling import Decide, Handles, Repository
 from infra.relay import Relay
 from infra.settings import Settings

@@ -13,7 +13,8 @@ from contracts.inventory import OutOfStock, ReserveStock, StockReserved
 from contracts.messages import Envelope
 from contracts.values import OrderId, TenantId
 from infra.batch import Batches
-from infra.consumer import Consumer, Delivery
+from infra.consumer import Consumer
+from infra.deliveries import Arrival, Delivery
 from infra.errors import Retryable
 from infra.frames import encode
 from infra.handling import Handles, handles
@@ -159,7 +160,7 @@ async def test_a_story_too_long_for_the_broker_is_cut(stage: Stage, tmp_path: Pa
         await stage.publish(COMMANDS, ask)
         [letter] = await stage.read(DEAD, 1)
         [fault] = items(await stage.read(REPLIES, 1))
-    assert len(str(letter.headers["x-exception-message"])) == 1000
+    assert 990 <= len(str(letter.headers["x-exception-message"]).encode()) <= 1000
     assert fault["type"] == "sagas.StepFaulted.v1"
 
 
@@ -178,7 +179,7 @@ async def test_a_command_that_breaks_its_contract_is_parked_and_its_saga_told(st
 async def test_a_letter_and_the_word_to_its_saga_are_one_commit(stage: Stage) -> None:
     async with parts(stage.settings, hand_over=nobody) as inventory:
         ask = reserve(TenantId(uuid4()))
-        await Parking(QUEUE, inventory.transaction, inventory.relay, stage.settings).park(ask, Poison("x"), attempt=1)
+        await Parking(QUEUE, inventory.transaction, inventory.relay, stage.settings).park(Arrival(ask), Poison("x"), attempt=1)
     rows = await stage.rows("SELECT exchange, xmin::text FROM inventory.outbox ORDER BY exchange")
     assert [row["exchange"] for row in rows] == ["dead-letters", "inventory.replies"]
     assert len({row["xmin"] for row in rows}) == 1
@@ -211,14 +212,14 @@ async def test_what_is_no_frame_is_parked_and_the_queue_goes_on(stage: Stage, tm
 
 
 async def test_a_failure_in_passing_is_tried_again_within_bounds_then_parked(stage: Stage, tmp_path: Path) -> None:
-    settings = stage.settings.model_copy(update={"backoff_s": 0.01, "attempts_max": 3})
+    settings = stage.settings.model_copy(update={"retries_max": 1})
     repository = Recording()
     ask = reserve(TenantId(uuid4()))
     async with working(service(repository, order_of(ask), Retryable), settings, tmp_path):
         await stage.publish(COMMANDS, ask)
         [letter] = await stage.read(DEAD, 1)
-    assert repository.groups == [[order_of(ask)]] * 3
-    assert letter.headers["x-attempt"] == 3
+    assert repository.groups == [[order_of(ask)]] * 2
+    assert letter.headers["x-attempt"] == 2
 
 
 async def test_a_command_delivered_twice_gets_the_same_answer_and_has_one_effect(stage: Stage, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 
 from contracts.addresses import Address
+from contracts.headers import COUNT
 from contracts.inventory import StockReleased
 from contracts.values import SagaId, TenantId
-from infra.frames import COUNT_HEADER
 from infra.outbox import Outgoing
 from infra.transaction import Scope
 from tests.integration.messaging import REPLIES, Parts, Stage, items, nobody, parts, until
@@ -65,8 +65,8 @@ async def test_frames_are_one_envelope_when_idle_and_grow_under_load(stage: Stag
         async with inventory.transaction(TenantId(uuid4())) as scope:
             sent = [answer(scope) for _ in range(250)]
         loaded = await stage.read(REPLIES, 250)
-    assert [frame.headers[COUNT_HEADER] for frame in idle] == [1, 1, 1]
-    assert [frame.headers[COUNT_HEADER] for frame in loaded] == [100, 100, 50]
+    assert [frame.headers[COUNT] for frame in idle] == [1, 1, 1]
+    assert [frame.headers[COUNT] for frame in loaded] == [100, 100, 50]
     assert [item["id"] for item in items(loaded)] == sent
 
 
@@ -91,7 +91,7 @@ async def test_a_letter_with_headers_travels_alone(stage: Stage) -> None:
             scope.post(str(uuid4()), Address("inventory.replies", REPLIES), "{}", {"x-attempt": 1})
             answer(scope)
         frames = await stage.read(REPLIES, 3)
-    assert [(frame.headers[COUNT_HEADER], frame.headers.get("x-attempt")) for frame in frames] == [(1, None), (1, 1), (1, None)]
+    assert [(frame.headers[COUNT], frame.headers.get("x-attempt")) for frame in frames] == [(1, None), (1, 1), (1, None)]
 
 
 @pytest.mark.parametrize(

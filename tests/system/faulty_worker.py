@@ -18,7 +18,8 @@ import uvloop
 
 from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Later, Reply
-from infra.consumer import Consumer, Delivery
+from infra.consumer import Consumer
+from infra.deliveries import Arrival, Delivery
 from infra.handling import Decide, Handles
 from infra.service import Service
 from infra.services import load
@@ -68,7 +69,7 @@ def _at_sku(sku: str, strike: Callable[[], None]) -> Callable[[Service], Service
 
 
 def _before_the_ack(service: Service) -> Service:
-    async def publish_then_die(consumer: Consumer, _delivery: Delivery, _handled: Sequence[Envelope]) -> None:
+    async def publish_then_die(consumer: Consumer, _delivery: Delivery, _handled: Sequence[Arrival[Envelope]]) -> None:
         await consumer._relay.drain(60)
         _die()
 
