@@ -21,11 +21,16 @@ EDGES: Final = {
     "sagas/engine/deadlines.py": "a timer",
     "sagas/metrics.py": "how long a saga has waited, to those who watch",
     "sagas/ops_api.py": "how old a saga is, to who asks",
+    "services/ops/replay_api.py": "a plan is of the time of its request",
+    "services/ops/replaying.py": "a timer",
     "services/payments/api.py": "a callback is too old at the time of the request",
     "services/payments/calling.py": "a timer",
 }
 """Who may read the clock, and why it is an edge. Transactions are given the clock itself, by infra/runtime.py."""
-_PURE_FILES: Final = ("/use_cases.py", "/model.py", "/pricing.py", "/engine/machine.py", "/engine/outlook.py", "/engine/instance.py")
+_PURE_FILES: Final = (
+    *("/use_cases.py", "/model.py", "/pricing.py", "/engine/machine.py", "/engine/outlook.py", "/engine/instance.py"),
+    "/ops/replay.py",
+)
 _SQL: Final = ("begin", "commit", "rollback", "start transaction", "end")
 
 

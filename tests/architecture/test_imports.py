@@ -37,10 +37,12 @@ MUTANTS: Final = (
     Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
     Mutant("letters-search", "services/ops/letters.py", "import infra.unscoped_letters"),
     Mutant("letters-search", "services/orders/api.py", "import infra.unscoped_letters"),
+    Mutant("replays-search", "services/ops/outcomes.py", "import infra.unscoped_replays"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
     Mutant("use-cases-are-pure", "services/orders/use_cases.py", "import infra.transaction"),
     Mutant("use-cases-are-pure", "services/tenants/model.py", "import asyncpg"),
+    Mutant("use-cases-are-pure", "services/ops/replay.py", "import infra.clock"),
     Mutant("use-cases-are-pure", "services/inventory/use_cases.py", "import services.inventory.repository"),
     Mutant("use-cases-know-no-database", "services/orders/use_cases.py", "import sqlmodel"),
 )
