@@ -1,7 +1,7 @@
 """What operators did, and what they were refused: `ops.audit`, to which rows are added and of which nothing is ever changed.
 
 An entry stands in the tenant of the letter, saga or order that it is about, so that a tenant's operators read their own. What is about
-none, such as a filter over all tenants that was refused, stands in the tenant of nobody.
+none, such as a filter over all tenants that was refused, stands in the tenant of nobody (model.NOBODY).
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,6 @@ from uuid import UUID
 from contracts.values import TenantId
 from infra.identifiers import uuid7
 from infra.transaction import Scope
-
-NOBODY: Final = TenantId(UUID(int=0))
-"""The tenant of what belongs to no tenant, or to one that nobody can tell."""
 
 DETAIL_CHARACTERS_MAX: Final = 500
 """Longer details are cut."""

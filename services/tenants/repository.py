@@ -103,7 +103,7 @@ class QuotaRepository:
         """Raises LockedRowMissing."""
         await _save_months(scope, [usage for usage in state.months.values() if usage.changed])
         await _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
-        await _enter(scope, state.ledger.entered)
+        await enter(scope, state.ledger.entered)
 
 
 async def _lock_holds(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, Hold]:
@@ -170,7 +170,8 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
     require_updated(done, len(holds))
 
 
-async def _enter(scope: Scope, entries: Sequence[Entry]) -> None:
+async def enter(scope: Scope, entries: Sequence[Entry]) -> None:
+    """Add the entries to the ledger."""
     if not entries:
         return
     await scope.connection.execute(

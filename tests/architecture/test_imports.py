@@ -37,6 +37,8 @@ MUTANTS: Final = (
     Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
     Mutant("letters-search", "services/ops/letters.py", "import infra.unscoped_letters"),
     Mutant("letters-search", "services/orders/api.py", "import infra.unscoped_letters"),
+    Mutant("findings-search", "services/ops/letters.py", "import infra.unscoped_findings"),
+    Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped_tenants"),
     Mutant("replays-search", "services/ops/outcomes.py", "import infra.unscoped_replays"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
