@@ -52,7 +52,7 @@ class Stage:
         """No message in any queue, no row in any outbox, every policy as it should be."""
         for name in queues():
             await (await self.client.get_queue(name, ensure=False)).purge()
-        for service in ("inventory", "orders", "payments", "sagas", "tenants"):
+        for service in MODULES:
             await self.administrator.execute(f"TRUNCATE {service}.outbox")
         live = {policy["name"] for policy in await self.management("GET", f"/api/policies/{self.vhost}")}
         for name in live - set(policies()):
