@@ -6,16 +6,16 @@ that was not published.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from uuid import UUID
 
 from contracts.values import OrderStatus, TenantId
 from infra.transaction import Transactions
 from sagas.engine.instance import State
 from tests.conformance.books import net_pence, unbalanced
-from tests.integration.purse import Purse
-from tests.integration.troubled import Shopkeeper, World
+from tests.integration.troubled import Shopkeeper
 
 Rows = list[dict[str, Any]]
 
@@ -32,6 +32,23 @@ _NOTHING: Final = {None, "NEW", "WITHDRAWN"}
 _CHARGED: Final = {OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY, OrderStatus.COMPLETED}
 _FREE: Final = {OrderStatus.REJECTED, OrderStatus.CANCELLED}
 _WAITS_FOR_PEOPLE: Final = {State.PARKED.value, State.NEEDS_ATTENTION.value}
+
+
+class Purse(Protocol):
+    """Whoever knows what was really done with the money of a payment."""
+
+    def violation(self, payment_id: UUID, *, is_kept: bool) -> str | None: ...
+
+
+class Run(Protocol):
+    """What is judged: a day in a simulated network, or a platform of real processes."""
+
+    @property
+    def tenants(self) -> Sequence[Shopkeeper]: ...
+    @property
+    def transactions(self) -> Mapping[str, Transactions]: ...
+    @property
+    def purse(self) -> Purse: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Verdict:
     wrong: list[str]
 
 
-async def verdict(world: World) -> Verdict:
+async def verdict(world: Run) -> Verdict:
     """Read every table of every tenant of the run."""
     found = Verdict(Counter(), [])
     for tenant in world.tenants:
