@@ -117,7 +117,7 @@ _CONDITIONS: Final = {
     "message_id": "message_id = :message_id",
     "fingerprint": "fingerprint = :fingerprint",
     "since": "died_at >= :since",
-    "until": "died_at <= :until",
+    "until": "died_at < :until",
     "attempts_min": "attempts >= :attempts_min",
     "native": "is_native = :native",
 }

@@ -3,6 +3,7 @@
 from typing import Final
 
 from infra.handling import Handles
+from services.ops.outcomes import OUTCOMES
 from services.ops.sagas_seen import SAGAS_SEEN
 
-HANDLES: Final[tuple[Handles, ...]] = (SAGAS_SEEN,)
+HANDLES: Final[tuple[Handles, ...]] = (SAGAS_SEEN, *OUTCOMES)

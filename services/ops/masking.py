@@ -1,4 +1,4 @@
-"""Hides in what operators see the one secret that messages carry: a card's token. The stored letter keeps it, or it could not be replayed."""
+"""Hides, in what operators see, the one secret that messages carry: a card's token. The stored letter keeps it, to be replayed with it."""
 
 import re
 import typing
@@ -35,9 +35,22 @@ def unmasked(value: Any, original: Any) -> Any:
     return value
 
 
+def masked_diff(changes: Any) -> Any:
+    """What an edit changed, `[{path, before, after}]`, with the values of secret fields hidden."""
+    if not isinstance(changes, list):
+        return masked(changes)
+    return [_masked_change(change) for change in changes]
+
+
 def masked_text(text: str) -> str:
     """The same for text that is no JSON, or not any more: whatever looks like a secret field with its value."""
     return _FIELD.sub(lambda found: f"{found[1]}{MASK}", text)
+
+
+def _masked_change(change: Any) -> Any:
+    if isinstance(change, Mapping) and _LAST.sub("", str(change.get("path", ""))).rpartition(".")[2] in SECRETS:
+        return {name: inner if name == "path" or inner is None else MASK for name, inner in change.items()}
+    return masked(change)
 
 
 def _secret_fields(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
@@ -61,4 +74,6 @@ def _parts(kind: Any) -> Iterator[Any]:
 
 SECRETS: Final = frozenset(name for message in CATALOG.values() for name in _secret_fields(message, set()))
 """The names of all fields, in any contract, that hold a PaymentToken."""
-_FIELD: Final = re.compile(r"""(["'](?:%s)["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^\s,}\]]+)""" % "|".join(sorted(SECRETS)))
+_LAST: Final = re.compile(r"(?:\[[0-9]+\])+$")
+_VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^\s,}\]]+)"""
+_FIELD: Final = re.compile(rf"""(["'](?:{"|".join(sorted(SECRETS))})["']\s*:\s*){_VALUE}""")

@@ -41,7 +41,7 @@ class LetterFilter(BaseModel):
     message: UUID | None = Field(None, description="id of the message")
     fingerprint: Word | None = Field(None, description="of its cause, as the groups have it")
     since: Timestamp | None = Field(None, description="died then or later")
-    until: Timestamp | None = Field(None, description="died then or before")
+    until: Timestamp | None = Field(None, description="died before that")
     attempts_min: int | None = Field(None, ge=0, le=2**31 - 1, description="tried so often at least before it died")
     native: bool | None = Field(None, description="given up by the broker itself, because processes died of it; or not")
 

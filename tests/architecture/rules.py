@@ -9,11 +9,13 @@ from tests.architecture.source import Module
 LINES_MAX: Final = 300
 FUNCTION_LINES_MAX: Final = 50
 FORBIDDEN_NAMES: Final = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
-COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped.py", "infra/migrate.py"}
+COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped.py", "infra/unscoped_letters.py", "infra/migrate.py"}
 CATCH_ALL: Final = "infra/consumer.py"
 CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
     "infra/auth.py": "a token is valid at the time of the request",
+    "infra/cli_letters.py": "how long ago it was, to who looks",
+    "infra/cli_letters_filters.py": "what `2h` ago is, to who types it",
     "infra/dev/acquirer.py": "a server of somebody else's",
     "infra/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",
@@ -23,6 +25,9 @@ EDGES: Final = {
     "sagas/ops_api.py": "how old a saga is, to who asks",
     "services/ops/replay_api.py": "a plan is of the time of its request",
     "services/ops/replaying.py": "a timer",
+    "services/ops/forgetting.py": "a timer",
+    "services/ops/ingest.py": "where dead letters come in",
+    "services/ops/metrics.py": "how long a letter has waited, to those who watch",
     "services/payments/api.py": "a callback is too old at the time of the request",
     "services/payments/calling.py": "a timer",
 }

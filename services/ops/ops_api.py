@@ -1,0 +1,18 @@
+"""HTTP in for operators: everything about dead letters. An operator with a tenant sees and acts on that tenant's only."""
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.settings import Settings
+from infra.transaction import Transactions
+from services.ops import reading_api, replay_api
+
+
+def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
+    """The operators' routes."""
+    routes = APIRouter()
+    routes.include_router(reading_api.lists(transaction, sweeper_pool))
+    routes.include_router(replay_api.routes(transaction, sweeper_pool, settings))
+    # Last: it takes whatever stands in the place of a letter's id.
+    routes.include_router(reading_api.one(transaction, sweeper_pool, settings))
+    return routes

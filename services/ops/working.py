@@ -1,0 +1,20 @@
+"""What a worker of the desk does beside consuming: drain dead letters, replay, count, forget."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from infra.service import Running
+from services.ops.forgetting import forget
+from services.ops.ingest import ingest
+from services.ops.metrics import count_letters
+from services.ops.replaying import execute_replays
+
+TASKS: Final[tuple[Callable[[Running], Coroutine[Any, Any, None]], ...]] = (ingest, execute_replays, count_letters, forget)
+
+
+async def work(running: Running) -> None:
+    """All of them, for ever; if one ends, the process must end with it."""
+    async with asyncio.TaskGroup() as group:
+        for task in TASKS:
+            group.create_task(task(running), name=f"ops {task.__name__}")
