@@ -4,8 +4,8 @@ The message keeps its id, its type and everything else of its envelope, so that 
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -83,6 +83,11 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[Change]:
             yield from differences(one, other, f"{path}[{index}]")
     elif not _same(before, after):
         yield Change(path or "data", None if before is _ABSENT else before, None if after is _ABSENT else after)
+
+
+def as_json(diff: Iterable[Change]) -> str:
+    """The differences as they are stored and answered: a list of path, before and after."""
+    return json.dumps([asdict(change) for change in diff], ensure_ascii=False)
 
 
 def _hidden(name: str, changes: Iterator[Change]) -> Iterator[Change]:

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
 from infra.transaction import Transactions
-from services.ops import reading_api, replay_api
+from services.ops import mend_api, reading_api, reconcile_api, replay_api
 
 
 def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
@@ -13,6 +13,8 @@ def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     routes = APIRouter()
     routes.include_router(reading_api.lists(transaction, sweeper_pool))
     routes.include_router(replay_api.routes(transaction, sweeper_pool, settings))
+    routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
+    routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
     # Last: it takes whatever stands in the place of a letter's id.
     routes.include_router(reading_api.one(transaction, sweeper_pool, settings))
     return routes

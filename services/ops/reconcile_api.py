@@ -27,19 +27,19 @@ _CALL_S: Final = 5.0
 """How long one call goes on to the next tenant; the caller goes on after it."""
 
 
-def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
+def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
     """The routes under /v1/ops/reconcile."""
-    routes = APIRouter(prefix="/v1/ops/reconcile", tags=["operators"])
+    own = APIRouter(prefix="/v1/ops/reconcile", tags=["operators"])
     known = OpenFindings(sweeper_pool)
 
-    @routes.get("", summary="What is known to be wrong with the services' books")
+    @own.get("", summary="What is known to be wrong with the services' books")
     async def list_findings(operator: Ops, tenant: Annotated[TenantId | None, Query()] = None) -> Findings:
         """As it was when they were compared last; POST compares them now."""
         only = tenant_for(operator, tenant)
         tenants = await known.tenants() if only is None else [only]
         return Findings(findings=[view for one in tenants for view in await _kept(transaction, one)])
 
-    @routes.post("", summary="Compare the services' books now")
+    @own.post("", summary="Compare the services' books now")
     async def compare(operator: Ops, body: Compare) -> ComparedView:
         """Some tenants in each call, until `next` is null. Nothing is changed."""
         only = tenant_for(operator, body.tenant)
@@ -51,21 +51,21 @@ def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
             )
             return await _compared(keepers, transaction, settings, tenants, body.order)
 
-    @routes.post("/mend", summary="Mend one thing")
+    @own.post("/mend", summary="Mend one thing")
     async def mend(operator: Ops, body: ActOnFinding) -> Mended:
         """By the service that owns it, in its own transaction; 409 if it is not there any more, or not to be mended like that."""
         asked = _asked(operator, body)
         async with open_keepers(settings) as keepers:
             return await _told(Mending(keepers, transaction, settings).mend(asked, now()))
 
-    @routes.post("/accept", summary="Accept that one thing stays as it is")
+    @own.post("/accept", summary="Accept that one thing stays as it is")
     async def accept(operator: Ops, body: ActOnFinding) -> Mended:
         """It is still shown, and counts no more until it changes."""
         asked = _asked(operator, body)
         async with open_keepers(settings) as keepers:
             return await _told(Mending(keepers, transaction, settings).accept(asked, now()))
 
-    return routes
+    return own
 
 
 async def _compared(

@@ -1,4 +1,4 @@
-"""What a worker of the desk does beside consuming: drain dead letters, replay, count, forget."""
+"""What a worker of the desk does beside consuming: drain dead letters, replay, count, forget, compare the services' books."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,8 +9,15 @@ from services.ops.forgetting import forget
 from services.ops.ingest import ingest
 from services.ops.metrics import count_letters
 from services.ops.replaying import execute_replays
+from services.ops.rounds import reconcile_regularly
 
-TASKS: Final[tuple[Callable[[Running], Coroutine[Any, Any, None]], ...]] = (ingest, execute_replays, count_letters, forget)
+TASKS: Final[tuple[Callable[[Running], Coroutine[Any, Any, None]], ...]] = (
+    ingest,
+    execute_replays,
+    count_letters,
+    forget,
+    reconcile_regularly,
+)
 
 
 async def work(running: Running) -> None:
