@@ -1,5 +1,6 @@
 """What a service is to the process that runs it: a name, a table of use cases, a router, and what else it does all the time."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -26,6 +27,8 @@ class Running:
     settings: Settings
     backlog: Callable[[str], Coroutine[Any, Any, int]] = field(repr=False)
     """Messages that wait in a queue right now."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is about to end: nothing new is to be begun."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Service:
     api: str | None = None
     """Module with `router(transaction, settings)`; imported only by the process that serves it, since workers start quicker without."""
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
+    finishes: bool = False
+    """Once `stopping` is set, `background` ends by itself when what it has begun is finished; any other is cancelled."""
     operators: str | None = None
     """Module with `router(transaction, sweeper_pool, settings)`: routes for people who belong to no tenant."""
 

@@ -1,7 +1,8 @@
 """A worker process: consumes the work queues of one or several services until it is told to stop.
 
-Stopping: consumers are cancelled first, then what was delivered is settled, then what was committed is published, then
-connections close. So a rolling restart gives nothing back to the queues.
+Stopping: consumers are cancelled first, then what was delivered is settled and what else was begun is finished, then what was
+committed is published, then connections close. So a rolling restart gives nothing back to the queues. Each part has its bound, and
+so has the whole: whatever hangs in an outage is cut, as if the process had been killed, which loses nothing either.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from infra.runtime import Runtime, open_runtime
 from infra.scraping import scraped
 from infra.service import Running, Service
 from infra.settings import Settings
+from infra.stopping import Cut, acks_settled, cancel_consumers
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE_S: Final = 60.0
@@ -42,6 +44,9 @@ class Worker:
         self._consuming = open_broker(settings, on_lost=self._forget)
         self._publishing = open_broker(settings)
         self._stop = asyncio.Event()
+        self._cut: Cut | None = None
+        self._stopping = asyncio.Event()
+        self._finishing: list[asyncio.Task[None]] = []
         self._consumes = False
 
     async def run(self) -> None:
@@ -54,9 +59,13 @@ class Worker:
         except asyncio.CancelledError:
             if not self._stop.is_set():
                 raise
+        finally:
+            if self._cut is not None:
+                self._cut.off()
 
     def _leave(self, working: asyncio.Future[None]) -> None:
         self._stop.set()
+        self._cut = self._cut or Cut(self._settings.stop_max_s)
         if not self._consumes:
             # Still waiting for its servers: there is nothing to finish.
             working.cancel()
@@ -89,8 +98,9 @@ class Worker:
         self._consumers += consumers
         tasks = [asyncio.create_task(consumer.run(), name=consumer.queue) for consumer in consumers]
         if service.background is not None:
-            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog)
+            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog, self._stopping)
             tasks.append(asyncio.create_task(service.background(running), name=f"{service.name} background"))
+            self._finishing += tasks[-1:] if service.finishes else []
         return tasks
 
     def _subscribe(self, consumer: Consumer) -> None:
@@ -134,11 +144,15 @@ class Worker:
 
     async def _drain(self, runtimes: Sequence[Runtime]) -> None:
         _log.info("stopping: no new messages are taken")
-        for subscriber in self._consuming.subscribers:
-            await subscriber.stop()
-        await asyncio.gather(*(consumer.drain(self._settings.drain_s) for consumer in self._consumers))
+        self._stopping.set()
+        await cancel_consumers(self._consuming, self._settings.connect_timeout_s)
+        await asyncio.gather(*(consumer.drain(self._settings.drain_s) for consumer in self._consumers), self._finish())
         # All at once, so that stopping takes twice the bound at most, however many services run here.
-        await asyncio.gather(*(runtime.relay.drain(self._settings.drain_s) for runtime in runtimes))
+        await asyncio.gather(acks_settled(), *(runtime.relay.drain(self._settings.drain_s) for runtime in runtimes))
+
+    async def _finish(self) -> None:
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=self._settings.drain_s)
 
 
 async def _undecoded(message: Any) -> bytes:

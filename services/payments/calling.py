@@ -49,11 +49,12 @@ _LEASE_SHARE: Final = 0.8
 
 
 async def call_the_provider(running: Running) -> None:
-    """Run for ever; without a provider, payments wait."""
+    """Run until the process is about to end; without a provider, payments wait."""
     settings = running.settings
     if not settings.payment_url:
         _log.warning("OAAS_PAYMENT_URL is not set: payments wait")
-        await asyncio.Event().wait()
+        await running.stopping.wait()
+        return
     async with HttpProvider(settings.payment_url, settings.payment_timeout_s, settings.payment_calls_max) as provider:
         await Calls(running, provider).run()
 
@@ -70,12 +71,16 @@ class Calls:
         self._busy: set[OrderId] = set()
         self._set_aside: dict[OrderId, float] = {}
         self._wake = asyncio.Event()
+        self._stopping = running.stopping
 
     async def run(self) -> None:
-        """Look for what is due, for ever. One slow payment holds up no other, as long as there are fewer than `payment_calls_max`."""
+        """Look for what is due until the process is to end, and finish what was begun: a call that is cut waits for its lease to end.
+
+        One slow payment holds up no other, as long as there are fewer than `payment_calls_max`.
+        """
         self._transaction.after_commit(self._wake.set)
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not self._stopping.is_set():
                 # Before the look: whatever is committed during it wakes the next one.
                 self._wake.clear()
                 async for attempt in while_out_of_reach(self._settings):
