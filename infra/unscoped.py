@@ -62,6 +62,32 @@ class OverdueRows:
             return (await connection.execute(self._oldest)).scalar()
 
 
+class OldRows:
+    """Rows of one table that are to be forgotten, found by walking through its pages: whoever writes has no index to keep for it."""
+
+    def __init__(self, table: str, column: str, pool: AsyncEngine) -> None:
+        self._pool = pool
+        self._pages = text(f"SELECT pg_relation_size('{table}') / current_setting('block_size')::bigint")
+        # One walker at a time; and whoever holds a row keeps it, the next walk finds it again.
+        self._alone = text(
+            f"SELECT pg_try_advisory_xact_lock(hashtext('oaas.retention'), hashtext('{table}')), set_config('lock_timeout', '100ms', true)"
+        )
+        self._delete = text(f"DELETE FROM {table} WHERE ctid >= CAST(:first AS tid) AND ctid < CAST(:beyond AS tid) AND {column} < :before")
+
+    async def pages(self) -> int:
+        """How many there are now."""
+        async with self._pool.connect() as connection:
+            return int((await connection.execute(self._pages)).scalar_one())
+
+    async def delete(self, before: datetime, first: int, beyond: int) -> int | None:
+        """Delete what is older in the pages first <= page < beyond; returns how many rows, None if somebody else is walking."""
+        async with self._pool.begin() as connection:
+            if not (await connection.execute(self._alone)).scalar_one():
+                return None
+            given = {"first": f"({first},0)", "beyond": f"({beyond},0)", "before": before}
+            return (await connection.execute(self._delete, given)).rowcount
+
+
 @dataclass(frozen=True, slots=True)
 class DueSaga:
     """A saga whose time has come, or is about to; or one to which a reply has come that nobody has heard yet."""

@@ -17,6 +17,7 @@ EDGES: Final = {
     "infra/cli_letters.py": "how long ago it was, to who looks",
     "infra/cli_letters_filters.py": "what `2h` ago is, to who types it",
     "infra/dev/acquirer.py": "a server of somebody else's",
+    "infra/retention.py": "a timer",
     "infra/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",
     "infra/token.py": "a command",

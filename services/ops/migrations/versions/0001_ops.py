@@ -5,7 +5,7 @@ A letter whose tenant nobody can tell belongs to the tenant 00000000-0000-0000-0
 
 from alembic import op
 
-from infra.schema import create_service, protect
+from infra.schema import create_service, forget_messages, protect
 
 revision = "0001"
 down_revision = None
@@ -111,6 +111,7 @@ SEARCHED = """tenant_id, id, queue, service, type, message_id, saga_id, subject,
 
 STATEMENTS = [
     *create_service("ops"),
+    *forget_messages("ops"),
     LETTER,
     "CREATE INDEX letter_by_id ON ops.letter (id)",
     "CREATE INDEX letter_newest ON ops.letter (died_at, id)",
