@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.consumer import Consumer
 from infra.handling import Handles
+from infra.retention import Forgets
 from infra.settings import Settings
 from infra.transaction import Transactions
 
@@ -42,6 +43,8 @@ class Service:
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
     finishes: bool = False
     """Once `stopping` is set, `background` ends by itself when what it has begun is finished; any other is cancelled."""
+    forgets: Sequence[Forgets] = ()
+    """What is too old some day, beside the messages it has handled."""
     operators: str | None = None
     """Module with `router(transaction, sweeper_pool, settings)`: routes for people who belong to no tenant."""
 

@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 import asyncpg
+from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.clock import now
@@ -18,6 +19,7 @@ from infra.transaction import Transactions
 from infra.unscoped import OverdueRows
 
 _log: Final = logging.getLogger(__name__)
+_oldest: Final = Gauge("oaas_outbox_oldest_seconds", "Age of the oldest message that the broker has not confirmed", ["service"])
 _CLAIM_MAX: Final = 1_000
 
 
@@ -36,6 +38,8 @@ class Sweeper:
             try:
                 while await self.sweep() == _CLAIM_MAX:
                     await self._relay.room()
+                oldest = await self._rows.oldest()
+                _oldest.labels(self._transaction.service).set((now() - oldest).total_seconds() if oldest else 0)
             except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _log.warning("this sweep failed, the next one tries again", extra={"error": repr(error)})
             await asyncio.sleep(self._settings.resend_after_s / 2)

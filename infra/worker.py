@@ -24,6 +24,7 @@ from infra.broker import close, connect, open_broker
 from infra.consumer import Consumer
 from infra.deliveries import Delivery
 from infra.errors import Outage
+from infra.retention import Retention
 from infra.runtime import Runtime, open_runtime
 from infra.scraping import scraped
 from infra.service import Running, Service
@@ -97,6 +98,7 @@ class Worker:
             self._subscribe(consumer)
         self._consumers += consumers
         tasks = [asyncio.create_task(consumer.run(), name=consumer.queue) for consumer in consumers]
+        tasks.append(asyncio.create_task(Retention(service.name, service.forgets, self._settings).run(), name=f"{service.name} retention"))
         if service.background is not None:
             running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog, self._stopping)
             tasks.append(asyncio.create_task(service.background(running), name=f"{service.name} background"))

@@ -2,7 +2,13 @@
 
 from typing import Final
 
+from infra.retention import Forgets
 from infra.service import Service
 from services.orders.consumers import HANDLES
 
-SERVICE: Final = Service(name="orders", handles=lambda _settings: HANDLES, api="services.orders.api")
+SERVICE: Final = Service(
+    name="orders",
+    handles=lambda _settings: HANDLES,
+    api="services.orders.api",
+    forgets=(Forgets("idempotency", "created_at", lambda settings: settings.idempotency_keep_days),),
+)
