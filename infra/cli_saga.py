@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.plainly import ERRORS, JSON, OUT, plainly
+from infra.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 saga_app: Final = typer.Typer(
     no_args_is_help=True,
@@ -72,7 +72,7 @@ def list_(
     chosen = _filters(state, step, tenant, saga, order, fingerprint, older_than, stuck)
     with here(url) as client:
         page = client.get("/sagas", limit=limit, cursor=cursor, **chosen)
-    _print(page) if json_ else draw_list(OUT, page)
+    print_json(page) if json_ else draw_list(OUT, page)
 
 
 @saga_app.command(help="Draw one saga: steps, attempts, waits, undo, who did what, what can be done now.\n\nExample: `oaas saga show ID`")
@@ -84,7 +84,7 @@ def show(saga_id: Annotated[str, typer.Argument(help="the saga's id")], url: Url
     word = _one_word(saga_id, "name a saga by its id")
     with here(url) as client:
         saga = client.get(f"/sagas/{word}")
-    _print(saga) if json_ else draw_saga(OUT, saga)
+    print_json(saga) if json_ else draw_saga(OUT, saga)
 
 
 @plainly
@@ -96,7 +96,7 @@ def why(id: Annotated[str, typer.Argument(help="an order, a saga, a message or a
     word = _one_word(id, "name an order, saga, message or trace")
     with here(url) as client:
         story = client.get(f"/why/{word}")
-    _print(story) if json_ else draw_story(OUT, story)
+    print_json(story) if json_ else draw_story(OUT, story)
 
 
 def _acting(verb: str) -> Callable[..., None]:
@@ -209,11 +209,13 @@ def _act_on_one(client: Any, verb: str, saga_id: str, body: dict[str, Any], *, a
 
     before = client.get(f"/sagas/{saga_id}")
     after = client.post(f"/sagas/{saga_id}/{verb}", {**body, "revision": before["revision"]})
-    _print(after) if as_json else draw_acted_on_one(OUT, verb, before, after)
+    print_json(after) if as_json else draw_acted_on_one(OUT, verb, before, after)
 
 
 def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    from infra.desk_drawing import Progressing, draw_counts, draw_tally
+    from infra.counting import Counting
+    from infra.desk_client import tried
+    from infra.desk_drawing import draw_counts, draw_tally
 
     if as_json and not (dry_run or yes or (sys.stdin and sys.stdin.isatty())):
         raise ValueError("nobody is there to be asked: say --yes to act on what the filters find, or --dry-run to count it")
@@ -222,15 +224,15 @@ def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool,
     if not as_json:
         draw_counts(OUT, verb, counted)
     elif nothing_more:
-        _print(counted)
+        print_json(counted)
     if nothing_more:
         return
     if not yes and not typer.confirm(f"{verb} these {counted['total']}?", err=True):
         ERRORS.print("nothing was done")
         raise typer.Exit(1)
-    with Progressing(ERRORS, verb, counted["total"], _PROGRESS_AFTER_S) as progress:
-        tally = client.act_on_many(verb, body, counted["as_of"], progress.told)
-    _print(tally) if as_json else draw_tally(OUT, verb, counted["total"], tally)
+    with Counting(ERRORS, verb, _PROGRESS_AFTER_S) as counting:
+        tally = client.act_on_many(verb, body, counted["as_of"], lambda so_far: counting.told(tried(so_far), counted["total"]))
+    print_json(tally) if as_json else draw_tally(OUT, verb, counted["total"], tally)
     if tally["refused"] or tally["moved"]:
         raise typer.Exit(1)
 
@@ -270,7 +272,3 @@ def _one_word(id: str, mend: str) -> str:
     if not word.isprintable() or "/" in word or not any(letter.isalnum() for letter in word):
         raise ValueError(mend)
     return quote(word, safe="")
-
-
-def _print(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")

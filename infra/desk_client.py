@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httpx
 
@@ -18,6 +18,10 @@ _REFUSALS: Final = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
 _TALLIES: Final = ("done", "refused", "moved")
 
 Json = dict[str, Any]
+
+
+class NoAnswer(Misconfigured):
+    """Nothing answers there; it may in a moment."""
 
 
 class DeskClient:
@@ -34,11 +38,27 @@ class DeskClient:
 
     def get(self, path: str, **params: Any) -> Json:
         """What GET answers; raises Refused for 404, Misconfigured for everything that the person has to mend first."""
-        return self._ask("GET", path, params={name: value for name, value in params.items() if value not in (None, False)})
+        return self._ask("GET", path, params=_given(params))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Json:
         """What POST answers; raises Refused for 404 and 409, Misconfigured as `get` does."""
         return self._ask("POST", path, json=dict(body))
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Json:
+        """What PUT answers; raises as `post` does."""
+        return self._ask("PUT", path, json=dict(body))
+
+    def post_lines(self, path: str, lines: bytes, **params: Any) -> Json:
+        """What POST answers to lines of JSON; raises as `post` does."""
+        return self._ask("POST", path, params=params, content=lines, headers={"Content-Type": "application/x-ndjson"})
+
+    def get_lines(self, path: str, **params: Any) -> Iterator[bytes]:
+        """The lines of JSON that GET answers, in pieces as they come; raises as `get` does."""
+        with self._telling(), self._client.stream("GET", self._at(path), params=_given(params)) as answer:
+            if not answer.is_success:
+                answer.read()
+                self._refuse(answer)
+            yield from answer.iter_bytes()
 
     def act_on_many(self, verb: str, body: Json, as_of: str, told: Callable[[Json], None]) -> Json:
         """Call after call until nothing is left; `told` hears the tally after each. Raises Misconfigured with what is done already."""
@@ -58,21 +78,46 @@ class DeskClient:
             after = answer["next"]
 
     def _ask(self, method: str, path: str, **more: Any) -> Json:
+        with self._telling():
+            answer = self._client.request(method, self._at(path), **more)
+        if not answer.is_success:
+            self._refuse(answer)
+        return self._read(answer)
+
+    def _at(self, path: str) -> str:
+        return f"{self._url}/v1/ops{path}"
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            answer = self._client.request(method, f"{self._url}/v1/ops{path}", **more)
-            body: Json = answer.json()
+            yield
         except httpx.InvalidURL as error:
             raise Misconfigured(f"{self._url} is no URL: {error}") from None
         except httpx.HTTPError as error:
             mend = "start it with `oaas up`, or say where it is with --url or OAAS_API_URL"
-            raise Misconfigured(f"no API answers at {self._url} ({error}): {mend}") from None
-        except ValueError:
-            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}") from None
-        if answer.is_success:
-            return body
+            raise NoAnswer(f"no API answers at {self._url} ({error}): {mend}") from None
+
+    def _refuse(self, answer: httpx.Response) -> NoReturn:
+        body = self._read(answer)
         if answer.status_code in _REFUSALS:
             raise Refused(body["detail"])
         raise Misconfigured(_told(answer.status_code, body))
+
+    def _read(self, answer: httpx.Response) -> Json:
+        try:
+            body: Json = answer.json() if answer.content else {}
+        except ValueError:
+            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}") from None
+        return body
+
+
+def tried(tally: Json) -> int:
+    """How many of those that were found a verb has been tried on."""
+    return sum(int(tally[name]) for name in _TALLIES)
+
+
+def _given(params: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in params.items() if value not in (None, False)}
 
 
 @contextmanager

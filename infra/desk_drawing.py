@@ -1,13 +1,10 @@
 """What operators see in a terminal: lists, one saga's timeline, stories, and what came of their verbs."""
 
-import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -160,31 +157,6 @@ def draw_tally(out: Console, verb: str, total: int, tally: Json) -> None:
         out.print(f"  {gone} did not fit any more")
     for one in tally["not_done"][:_ROWS_MAX]:
         out.print(f"  {one['id']}  {plain(one['why'])}", highlight=False, soft_wrap=True)
-
-
-class Progressing:
-    """A bar on a terminal, once it has taken longer than `after_s` seconds."""
-
-    def __init__(self, out: Console, verb: str, total: int, after_s: float) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=out, transient=True)
-        self._task = self._bar.add_task(verb, total=total)
-        self._show_at = time.monotonic() + after_s
-        self._shown = False
-
-    def told(self, tally: Json) -> None:
-        """So much has come of it by now."""
-        self._bar.update(self._task, completed=sum(tally[name] for name in ("done", "refused", "moved")))
-        if not self._shown and time.monotonic() > self._show_at:
-            self._bar.start()
-            self._shown = True
-
-    def __enter__(self) -> "Progressing":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shown:
-            self._bar.stop()
 
 
 def span(length: timedelta) -> str:

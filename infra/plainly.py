@@ -1,8 +1,10 @@
 """How commands speak: results on standard output, mistakes as one clear line on standard error, never a traceback."""
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Final, ParamSpec
+from typing import Any, Final, ParamSpec
 
 import typer
 from pydantic import ValidationError
@@ -20,6 +22,11 @@ JSON: Final = typer.Option("--json", help="print one JSON document and nothing e
 
 class Refused(Exception):
     """It was asked for as it should be, and the platform said no; the message says why."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document for a script, on one line."""
+    sys.stdout.write(json.dumps(document) + "\n")
 
 
 def plainly(command: Callable[P, None]) -> Callable[P, None]:
