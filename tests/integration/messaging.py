@@ -50,14 +50,17 @@ class Stage:
 
     async def empty(self) -> None:
         """No message in any queue, no row in any outbox, every policy as it should be."""
-        for name in queues():
-            await (await self.client.get_queue(name, ensure=False)).purge()
+        await asyncio.gather(*(self._purge(name) for name in queues()))
         for service in MODULES:
             await self.administrator.execute(f"TRUNCATE {service}.outbox")
         live = {policy["name"] for policy in await self.management("GET", f"/api/policies/{self.vhost}")}
         for name in live - set(policies()):
             await self.management("DELETE", f"/api/policies/{self.vhost}/{name}")
-        await topology.apply_policies(self.settings)
+        if await topology.missing_policies(self.settings):
+            await topology.apply_policies(self.settings)
+
+    async def _purge(self, name: str) -> None:
+        await (await self.client.get_queue(name, ensure=False)).purge()
 
     @property
     def vhost(self) -> str:

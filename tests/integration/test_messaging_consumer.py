@@ -1,72 +1,34 @@
 """The consumer edge on a real broker and database: batches, redeliveries, poison, remembered answers."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import aio_pika
 import pytest
 
-from contracts.inventory import OutOfStock, ReserveStock, StockReserved
 from contracts.messages import Envelope
-from contracts.values import OrderId, TenantId
+from contracts.values import TenantId
 from infra.batch import Batches
 from infra.consumer import Consumer
 from infra.deliveries import Arrival, Delivery
-from infra.errors import Retryable
 from infra.frames import encode
-from infra.handling import Handles, handles
 from infra.parking import Parking
-from infra.service import Service
-from infra.transaction import Scope
 from services.inventory.consumers import HANDLES
 from services.inventory.main import SERVICE
+from tests.integration.failing import InPassing, Poison, Recording, inventory, order_of, poisoned_by
 from tests.integration.messaging import COMMANDS, REPLIES, Stage, a_tenant, items, levels, nobody, parts, reserve, until, working
 
 QUEUE: Final = COMMANDS.routing_key
 DEAD: Final = f"{QUEUE}.dead"
 
 
-class Recording:
-    """A repository that loads nothing and notes the orders of each group it is given."""
-
-    def __init__(self) -> None:
-        self.groups: list[list[OrderId]] = []
-
-    async def load(self, _scope: Scope, received: Sequence[Envelope]) -> None:
-        self.groups.append([envelope.data.order_id for envelope in received if isinstance(envelope.data, ReserveStock)])
-
-    async def save(self, scope: Scope, state: None) -> None: ...
-
-
-class Poison(ValueError):
-    """A bug of a use case."""
-
-
-def service(repository: Any, poison: OrderId | None = None, error: type[Exception] = Poison) -> Service:
-    """Inventory, deciding with this repository; it raises on the order `poison`."""
-
-    def decide(command: ReserveStock, _state: Any) -> StockReserved | OutOfStock:
-        if command.order_id == poison:
-            raise error(f"order {poison} is poison")
-        return OutOfStock()
-
-    table: tuple[Handles, ...] = (handles(repository, ReserveStock.answered_by(decide)),)
-    return Service(name="inventory", handles=lambda _settings: table, api=SERVICE.api)
-
-
-def order_of(envelope: Envelope) -> OrderId:
-    assert isinstance(envelope.data, ReserveStock)
-    return envelope.data.order_id
-
-
 async def test_a_frame_is_one_transaction_and_each_envelope_is_answered(stage: Stage, tmp_path: Path) -> None:
     repository = Recording()
     tenant_id = TenantId(uuid4())
     asks = [reserve(tenant_id) for _ in range(5)]
-    async with working(service(repository), stage.settings, tmp_path):
+    async with working(inventory(repository), stage.settings, tmp_path):
         await stage.publish(COMMANDS, *asks)
         replies = items(await stage.read(REPLIES, 5))
     assert repository.groups == [[order_of(ask) for ask in asks]]
@@ -80,7 +42,7 @@ async def test_a_redelivered_frame_is_taken_envelope_by_envelope(stage: Stage, t
     asks = [reserve(tenant_id) for _ in range(5)]
     await stage.publish(COMMANDS, *asks)
     await take_and_die(stage)
-    async with working(service(repository), stage.settings, tmp_path):
+    async with working(inventory(repository), stage.settings, tmp_path):
         replies = items(await stage.read(REPLIES, 5))
     assert sorted(repository.groups) == sorted([order_of(ask)] for ask in asks)
     assert len(replies) == 5
@@ -112,7 +74,7 @@ async def test_an_envelope_that_killed_its_processes_is_parked_untried(stage: St
     )
     await stage.publish(COMMANDS, killer, other)
     await take_and_die(stage)
-    async with working(service(repository), stage.settings, tmp_path):
+    async with working(inventory(repository), stage.settings, tmp_path):
         [letter] = await stage.read(DEAD, 1)
         replies = items(await stage.read(REPLIES, 2))
     assert repository.groups == [[order_of(other)]]
@@ -125,7 +87,7 @@ async def test_the_poison_envelope_of_a_frame_is_parked_alone_with_its_story(sta
     tenant_id = TenantId(uuid4())
     asks = [reserve(tenant_id) for _ in range(8)]
     poison = asks[3]
-    async with working(service(Recording(), order_of(poison)), stage.settings, tmp_path):
+    async with working(inventory(Recording(), poisoned_by(order_of(poison))), stage.settings, tmp_path):
         await stage.publish(COMMANDS, *asks)
         replies = items(await stage.read(REPLIES, 8))
         [letter] = await stage.read(DEAD, 1)
@@ -156,7 +118,7 @@ class Endless(ValueError):
 
 async def test_a_story_too_long_for_the_broker_is_cut(stage: Stage, tmp_path: Path) -> None:
     ask = reserve(TenantId(uuid4()))
-    async with working(service(Recording(), order_of(ask), Endless), stage.settings, tmp_path):
+    async with working(inventory(Recording(), poisoned_by(order_of(ask), Endless)), stage.settings, tmp_path):
         await stage.publish(COMMANDS, ask)
         [letter] = await stage.read(DEAD, 1)
         [fault] = items(await stage.read(REPLIES, 1))
@@ -167,7 +129,7 @@ async def test_a_story_too_long_for_the_broker_is_cut(stage: Stage, tmp_path: Pa
 async def test_a_command_that_breaks_its_contract_is_parked_and_its_saga_told(stage: Stage, tmp_path: Path) -> None:
     ask = reserve(TenantId(uuid4()))
     broken = ask.model_dump_json(exclude_none=True).replace('"quantity":1', '"quantity":-1')
-    async with working(service(Recording()), stage.settings, tmp_path):
+    async with working(inventory(Recording()), stage.settings, tmp_path):
         await stage.publish(COMMANDS, broken)
         [letter] = await stage.read(DEAD, 1)
         [fault] = items(await stage.read(REPLIES, 1))
@@ -177,9 +139,9 @@ async def test_a_command_that_breaks_its_contract_is_parked_and_its_saga_told(st
 
 
 async def test_a_letter_and_the_word_to_its_saga_are_one_commit(stage: Stage) -> None:
-    async with parts(stage.settings, hand_over=nobody) as inventory:
+    async with parts(stage.settings, hand_over=nobody) as own:
         ask = reserve(TenantId(uuid4()))
-        await Parking(QUEUE, inventory.transaction, inventory.relay, stage.settings).park(Arrival(ask), Poison("x"), attempt=1)
+        await Parking(QUEUE, own.transaction, own.relay, stage.settings).park(Arrival(ask), Poison("x"), attempt=1)
     rows = await stage.rows("SELECT exchange, xmin::text FROM inventory.outbox ORDER BY exchange")
     assert [row["exchange"] for row in rows] == ["dead-letters", "inventory.replies"]
     assert len({row["xmin"] for row in rows}) == 1
@@ -188,7 +150,7 @@ async def test_a_letter_and_the_word_to_its_saga_are_one_commit(stage: Stage) ->
 @pytest.mark.parametrize("broken", ['{"no": "envelope"}', '"text"', "null", "17", "[]"])
 async def test_what_is_no_envelope_is_parked_and_its_neighbours_are_handled(stage: Stage, tmp_path: Path, broken: str) -> None:
     ask = reserve(TenantId(uuid4()))
-    async with working(service(Recording()), stage.settings, tmp_path):
+    async with working(inventory(Recording()), stage.settings, tmp_path):
         await stage.publish(COMMANDS, broken, ask)
         [reply] = items(await stage.read(REPLIES, 1))
         [letter] = await stage.read(DEAD, 1)
@@ -200,7 +162,7 @@ async def test_what_is_no_envelope_is_parked_and_its_neighbours_are_handled(stag
 async def test_what_is_no_frame_is_parked_and_the_queue_goes_on(stage: Stage, tmp_path: Path, body: bytes) -> None:
     exchange = await stage.client.get_exchange(COMMANDS.exchange, ensure=False)
     ask = reserve(TenantId(uuid4()))
-    async with working(service(Recording()), stage.settings, tmp_path):
+    async with working(inventory(Recording()), stage.settings, tmp_path):
         await exchange.publish(aio_pika.Message(body), QUEUE)
         await stage.publish(COMMANDS, ask)
         assert len(items(await stage.read(REPLIES, 1))) == 1
@@ -215,7 +177,7 @@ async def test_a_failure_in_passing_is_tried_again_within_bounds_then_parked(sta
     settings = stage.settings.model_copy(update={"retries_max": 1})
     repository = Recording()
     ask = reserve(TenantId(uuid4()))
-    async with working(service(repository, order_of(ask), Retryable), settings, tmp_path):
+    async with working(inventory(repository, InPassing(order_of(ask))), settings, tmp_path):
         await stage.publish(COMMANDS, ask)
         [letter] = await stage.read(DEAD, 1)
     assert repository.groups == [[order_of(ask)]] * 2
@@ -223,8 +185,8 @@ async def test_a_failure_in_passing_is_tried_again_within_bounds_then_parked(sta
 
 
 async def test_a_command_delivered_twice_gets_the_same_answer_and_has_one_effect(stage: Stage, tmp_path: Path) -> None:
-    async with working(SERVICE, stage.settings, tmp_path), parts(stage.settings) as inventory:
-        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
+    async with working(SERVICE, stage.settings, tmp_path), parts(stage.settings) as own:
+        tenant_id = await a_tenant(own.transaction, APPLE=10)
         ask, refused = reserve(tenant_id), reserve(tenant_id, quantity=50)
         first, no = await answer(stage, ask), await answer(stage, refused)
         assert await answer(stage, ask) == await answer(stage, ask, ask) == first
@@ -248,9 +210,9 @@ async def test_no_frame_is_acked_before_its_effect_is_committed(stage: Stage) ->
         async def ack(self) -> None:
             self.acked = True
 
-    async with parts(stage.settings) as inventory:
-        tenant_id = await a_tenant(inventory.transaction, APPLE=10)
-        consumer = Consumer(QUEUE, Batches(inventory.transaction, HANDLES), inventory.transaction, inventory.relay, stage.settings)
+    async with parts(stage.settings) as own:
+        tenant_id = await a_tenant(own.transaction, APPLE=10)
+        consumer = Consumer(QUEUE, Batches(own.transaction, HANDLES), own.transaction, own.relay, stage.settings)
         running = asyncio.create_task(consumer.run())
         message = Message()
         async with stage.administrator.transaction():
