@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from infra.cli_letters import letters_app
+from infra.cli_reconcile import reconcile_app
 from infra.cli_saga import WHY_HELP, saga_app, why
 from infra.plainly import JSON, OUT, plainly
 from infra.settings import Settings, settings_here
@@ -24,6 +26,8 @@ app: Final = typer.Typer(
 contracts_app: Final = typer.Typer(no_args_is_help=True, help="The messages on the wire.")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(saga_app, name="saga")
+app.add_typer(reconcile_app, name="reconcile")
+app.add_typer(letters_app, name="dead-letters")
 app.command(help=WHY_HELP)(why)
 
 _NAMES: Final = typer.Argument(help="tenants, inventory, orders, payments, sagas, ops; all of them if none is named", show_default=False)

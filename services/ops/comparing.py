@@ -45,6 +45,17 @@ class Compared:
     orders: int
     is_cut: bool = False
     lines: Mapping[str, Sequence[Line]] = field(default_factory=dict)
+    moving: frozenset[str] = frozenset()
+    """Orders of which nothing is said, because they have moved within the grace."""
+
+
+@dataclass
+class _Look:
+    """What one look has seen."""
+
+    found: dict[UUID, Finding] = field(default_factory=dict)
+    lines: dict[str, Sequence[Line]] = field(default_factory=dict)
+    moving: set[str] = field(default_factory=set)
 
 
 class Comparing:
@@ -58,19 +69,21 @@ class Comparing:
         self._forgotten = timedelta(seconds=settings.reconcile_forgotten_s)
         self._back = timedelta(seconds=settings.reconcile_back_s)
 
-    async def compare(self, tenant_id: TenantId, now: datetime, key: str | None = None) -> Compared:
-        """Everything that is wrong with the tenant's books, or only with one order or total."""
+    async def compare(self, tenant_id: TenantId, now: datetime, key: str | None = None, *, in_motion: bool = False) -> Compared:
+        """Everything that is wrong with the tenant's books, or only with one order or total; with `in_motion` without any grace."""
+        grace = timedelta() if in_motion else self._grace
         only = None if key is None else _order_of(key)
         subjects = await self._subjects(tenant_id, now) if key is None else [only] if only else []
-        found = await self._orders(tenant_id, subjects, now) | await self._totals(tenant_id, key)
-        lines: dict[str, Sequence[Line]] = {}
-        if found:
+        first = await self._look(tenant_id, subjects, now, grace, key)
+        again = _Look()
+        if first.found:
             await asyncio.sleep(_SECOND_LOOK_AFTER_S)
-            suspects = sorted({order for one in found.values() if (order := _order_of(one.key)) is not None})
-            again = await self._orders(tenant_id, suspects, now, lines) | await self._totals(tenant_id, key)
-            found = {id: one for id, one in again.items() if found.get(id) == one}
-        told = await self._with_letters(tenant_id, list(found.values()))
-        return Compared(sorted(told, key=lambda one: (one.since, one.id)), len(subjects), len(subjects) >= SUBJECTS_MAX, lines)
+            suspects = sorted({order for one in first.found.values() if (order := _order_of(one.key)) is not None})
+            again = await self._look(tenant_id, suspects, now, grace, key)
+        still = [one for id, one in again.found.items() if first.found.get(id) == one]
+        told = await self._with_letters(tenant_id, sorted(still, key=lambda one: (one.since, one.id)))
+        moving = frozenset(first.moving | again.moving)
+        return Compared(told, len(subjects), len(subjects) >= SUBJECTS_MAX, again.lines, moving)
 
     async def _subjects(self, tenant_id: TenantId, now: datetime) -> list[UUID]:
         found: set[UUID] = set()
@@ -82,17 +95,16 @@ class Comparing:
             known = [order for one in await findings.open_in(scope) if (order := _order_of(one.key)) is not None]
         return sorted({*list(found)[: SUBJECTS_MAX - len(known)], *known})
 
-    async def _orders(
-        self, tenant_id: TenantId, subjects: Sequence[UUID], now: datetime, kept: dict[str, Sequence[Line]] | None = None
-    ) -> dict[UUID, Finding]:
-        found: dict[UUID, Finding] = {}
+    async def _look(self, tenant_id: TenantId, subjects: Sequence[UUID], now: datetime, grace: timedelta, key: str | None) -> _Look:
+        look = _Look(await self._totals(tenant_id, key))
         for first in range(0, len(subjects), _TOGETHER):
-            for key, lines in (await self._lines(tenant_id, subjects[first : first + _TOGETHER])).items():
-                wrong = of_order(tenant_id, lines, now, self._grace, self._forgotten)
-                found |= {one.id: one for one in wrong}
-                if wrong and kept is not None:
-                    kept[key] = lines
-        return found
+            for order, lines in (await self._lines(tenant_id, subjects[first : first + _TOGETHER])).items():
+                if max(line.changed_at for line in lines) > now - grace:
+                    look.moving.add(order)
+                elif wrong := of_order(tenant_id, lines, now, self._forgotten):
+                    look.found |= {one.id: one for one in wrong}
+                    look.lines[order] = lines
+        return look
 
     async def _lines(self, tenant_id: TenantId, subjects: Sequence[UUID]) -> dict[str, list[Line]]:
         by_order: dict[str, list[Line]] = {}

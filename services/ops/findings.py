@@ -4,7 +4,7 @@ Whoever compares writes what there is; what is not there any more is gone. Accep
 more until it changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -24,8 +24,8 @@ _KEEP: Final = """
         accepted_at = CASE WHEN known.gone_at IS NULL AND known.what = excluded.what THEN known.accepted_at END,
         accepted_by = CASE WHEN known.gone_at IS NULL AND known.what = excluded.what THEN known.accepted_by END"""
 _GONE: Final = """
-    UPDATE ops.finding SET gone_at = $2
-    WHERE tenant_id = $1 AND gone_at IS NULL AND NOT id = ANY($3::uuid[]) AND ($4::text IS NULL OR key = $4)"""
+    UPDATE ops.finding SET gone_at = $2 WHERE tenant_id = $1 AND gone_at IS NULL
+        AND NOT id = ANY($3::uuid[]) AND NOT key = ANY($5::text[]) AND ($4::text IS NULL OR key = $4)"""
 _MENDED: Final = "UPDATE ops.finding SET gone_at = $3 WHERE tenant_id = $1 AND id = $2 AND gone_at IS NULL"
 _ACCEPT: Final = """
     UPDATE ops.finding SET accepted_at = $3, accepted_by = $4 WHERE tenant_id = $1 AND id = $2 AND gone_at IS NULL"""
@@ -44,8 +44,11 @@ class Kept(Finding):
     accepted_by: str | None
 
 
-async def keep(scope: Scope, found: Sequence[Finding], key: str | None = None) -> None:
-    """These are there now; the tenant's others are gone, or only those with this key if no more was looked at."""
+async def keep(scope: Scope, found: Sequence[Finding], key: str | None = None, moving: Collection[str] = ()) -> None:
+    """These are there now; the tenant's others are gone, or only those with this key if no more was looked at.
+
+    Of those that are `moving` nothing is said: what was wrong with them stays until they have come to rest.
+    """
     await scope.connection.execute(
         _KEEP,
         scope.tenant_id,
@@ -57,7 +60,7 @@ async def keep(scope: Scope, found: Sequence[Finding], key: str | None = None) -
         [one.command for one in found],
         [one.since for one in found],
     )
-    await scope.connection.execute(_GONE, scope.tenant_id, scope.now, [one.id for one in found], key)
+    await scope.connection.execute(_GONE, scope.tenant_id, scope.now, [one.id for one in found], key, list(moving))
 
 
 async def mended(scope: Scope, id: UUID) -> None:

@@ -73,12 +73,16 @@ class Mending:
     async def _accept(self, asked: Asked, now: datetime) -> str:
         _, found = await self._found(asked, now)
         async with self._transaction(asked.tenant_id) as scope:
-            await findings.keep(scope, [found], asked.key)
+            # Nothing is said of what else is wrong with it.
+            await findings.keep(scope, [found], asked.key, [asked.key])
             await findings.accept(scope, found.id, asked.actor)
         return f"{asked.kind} of {asked.key} is accepted as it is: {found.what}"
 
     async def _found(self, asked: Asked, now: datetime) -> tuple[Case, Finding]:
-        compared = await self._comparing.compare(asked.tenant_id, now, asked.key)
+        async with self._transaction(asked.tenant_id) as scope:
+            known = [one for one in await findings.open_in(scope) if (one.kind, one.key) == (asked.kind, asked.key)]
+        # What was found at rest may be mended although it has moved since: of several things wrong with an order each mend moves it.
+        compared = await self._comparing.compare(asked.tenant_id, now, asked.key, in_motion=bool(known))
         found = next((one for one in compared.findings if one.kind is asked.kind), None)
         if found is None:
             raise NotMended(

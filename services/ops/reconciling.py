@@ -142,11 +142,9 @@ _IS: Final[Mapping[str | None, str]] = {None: "there is no such order"}
 _Wrong = Iterator[tuple[Kind, str]]
 
 
-def of_order(tenant_id: TenantId, lines: Sequence[Line], now: datetime, grace: timedelta, forgotten: timedelta) -> list[Finding]:
-    """Everything that is wrong with one order; nothing while any book of it has moved within the grace."""
+def of_order(tenant_id: TenantId, lines: Sequence[Line], now: datetime, forgotten: timedelta) -> list[Finding]:
+    """Everything that is wrong with one order that is at rest; `lines` is not empty."""
     story = Story(lines)
-    if not lines or story.since > now - grace:
-        return []
     found = [one for rule in _RULES for one in rule(story)]
     if story.since <= now - forgotten:
         found += _forgotten(story)

@@ -35,7 +35,7 @@ async def compare_and_keep(comparing: Comparing, transaction: Transactions, tena
     """Compare the tenant's books and write down what there is, in the desk's own transaction."""
     compared = await comparing.compare(tenant_id, now(), key)
     async with transaction(tenant_id) as scope:
-        await findings.keep(scope, compared.findings, key)
+        await findings.keep(scope, compared.findings, key, compared.moving)
     return compared
 
 
