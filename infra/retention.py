@@ -27,6 +27,7 @@ from infra.unscoped import OldRows
 
 _log: Final = logging.getLogger(__name__)
 _forgotten: Final = Counter("oaas_rows_forgotten_total", "Rows deleted because they were too old", ["table"])
+_LOCKED: Final = "55P03"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Retention:
         try:
             return await rows.delete(before, first, first + self._settings.retention_pages)
         except DBAPIError as error:
-            if ending_of(error) is Ending.OUTAGE:
+            if ending_of(error) not in (Ending.CONFLICT, Ending.PASSING) and getattr(error.orig, "sqlstate", "") != _LOCKED:
                 raise
             # Somebody holds one of the rows, or the statement took too long: these pages are left to the next walk.
             _log.info("pages left out", extra={"first": first, "error": repr(error)})

@@ -84,7 +84,7 @@ class OldRows:
         async with self._pool.begin() as connection:
             if not (await connection.execute(self._alone)).scalar_one():
                 return None
-            given = {"first": f"({first},0)", "beyond": f"({beyond},0)", "before": before}
+            given = {"first": (first, 0), "beyond": (beyond, 0), "before": before}
             return (await connection.execute(self._delete, given)).rowcount
 
 

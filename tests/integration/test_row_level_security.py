@@ -26,6 +26,7 @@ SERVICES: Final = tuple(MODULES)
 TABLES: Final = tuple(sorted(rows_of(A)))
 _TIMES: Final = ("started_at", "changed_at", "progressed_at", "stuck_at", "wake_at")
 STANDING: Final = {
+    "orders.idempotency": ("created_at",),
     "payments.payment": ("tenant_id", "order_id", "due_at"),
     "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
     "sagas.saga_event": ("tenant_id", "saga_id", "message_id", "trace_id"),
@@ -183,6 +184,7 @@ async def test_who_works_across_tenants_reads_keys_and_times_only(administrator:
     expected = {f"{service}.outbox.{column}" for column in ("tenant_id", "id")}
     if role == "sweeper":
         expected |= {f"{service}.outbox.{column}" for column in ("created_at", "due_at")}
+        expected |= {f"{service}.inbox.received_at", f"{service}.suspect.marked_at"}
         expected |= {f"{table}.{name}" for table, names in STANDING.items() if table.startswith(f"{service}.") for name in names}
     assert readable == expected
 
