@@ -8,15 +8,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, DeliveryError
 from faststream import AckPolicy
+from faststream.exceptions import FastStreamException
 from faststream.rabbit import Channel, RabbitBroker
 
-from infra.errors import Misconfigured
+from infra.errors import Misconfigured, Outage
 from infra.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
 _RECONNECT_S: Final = 0.5
+_NOBODY: Final = "nobody"
+"""No queue has this name: what is published to it comes back."""
 
 
 def _lost(error: BaseException | None, on_lost: Callable[[], None]) -> None:
@@ -60,6 +63,18 @@ async def connect(broker: RabbitBroker, settings: Settings, *, patience_s: float
                 raise Misconfigured(f"RabbitMQ at OAAS_RABBITMQ_URL does not answer: {error}; `oaas check rabbitmq` says more") from error
             _log.warning("RabbitMQ does not answer yet", extra={"error": error})
         await asyncio.sleep(_RECONNECT_S)
+
+
+async def expect_it_takes_messages(broker: RabbitBroker, settings: Settings) -> None:
+    """Raises Outage unless RabbitMQ takes messages now: under a memory or disk alarm it answers everything but publishers."""
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            # Two: an alarm lets one more message through on each connection before it stops reading from it.
+            for _ in range(2):
+                with suppress(DeliveryError):
+                    await broker.publish(b"", routing_key=_NOBODY, mandatory=True)
+    except (AMQPError, FastStreamException, OSError, TimeoutError, RuntimeError) as error:
+        raise Outage("RabbitMQ takes no messages") from error
 
 
 async def close(broker: RabbitBroker) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
 
+async def _as_it_should() -> None:
+    """A broker in a test without one."""
+
+
 @dataclass(frozen=True)
 class Running:
     """A service's parts in a running worker, for what it does beside consuming."""
@@ -30,6 +34,8 @@ class Running:
     """Messages that wait in a queue right now."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to end: nothing new is to be begun."""
+    expect_it_takes_messages: Callable[[], Coroutine[Any, Any, None]] = field(default=_as_it_should, repr=False)
+    """Raises Outage unless the broker takes messages now."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from faststream.rabbit import Channel
 from contracts.addresses import queues_of
 from infra import topology
 from infra.batch import Batches
-from infra.broker import close, connect, open_broker
+from infra.broker import close, connect, expect_it_takes_messages, open_broker
 from infra.consumer import Consumer
 from infra.deliveries import Delivery
 from infra.errors import Outage
@@ -100,7 +101,8 @@ class Worker:
         tasks = [asyncio.create_task(consumer.run(), name=consumer.queue) for consumer in consumers]
         tasks.append(asyncio.create_task(Retention(service.name, service.forgets, self._settings).run(), name=f"{service.name} retention"))
         if service.background is not None:
-            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog, self._stopping)
+            takes = partial(expect_it_takes_messages, self._publishing, self._settings)
+            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog, self._stopping, takes)
             tasks.append(asyncio.create_task(service.background(running), name=f"{service.name} background"))
             self._finishing += tasks[-1:] if service.finishes else []
         return tasks

@@ -3,7 +3,7 @@
 The time is in the saga's row (`wake_at`), so a restart loses none, and an answer cancels it. Between two looks it sleeps until the next
 time that any saga has; one that is set meanwhile for sooner is late by `_LOOK_EVERY_S` at most. After a start, a reconnection or an
 outage the deadlines wait until the replies that were queued meanwhile are handled, bounded by `settle_max_s`: an outage must not
-reject what was in flight.
+reject what was in flight. A broker under an alarm, which takes no messages, is an outage too.
 """
 
 import asyncio
@@ -40,6 +40,8 @@ _SET_ASIDE_S: Final = 60.0
 _QUIET_S: Final = 3.0
 """The queues have to be empty for this long before an interruption counts as over: longer than a participant takes to come back."""
 _SETTLE_LOOK_S: Final = 0.25
+_ASK_EVERY_S: Final = 2.0
+"""How often the broker is asked whether it takes messages. An alarm that is shorter costs nobody a deadline."""
 
 
 class Deadlines:
@@ -51,6 +53,7 @@ class Deadlines:
         self._due = DueSagas(running.transaction.service, running.sweeper_pool, coordinator.sagas)
         self._interruptions_seen = -1
         self._set_aside: dict[SagaId, float] = {}
+        self._asked_at = -_ASK_EVERY_S
 
     async def run(self) -> None:
         """Look for what is due, for ever."""
@@ -60,6 +63,8 @@ class Deadlines:
                 with attempt:
                     if attempt.retry_state.attempt_number > 1:
                         self._interruptions_seen = -1
+                    if time.monotonic() - self._asked_at > _ASK_EVERY_S:
+                        await self._ask_the_broker()
                     await self._settle()
                     rest_s = await self.look()
             await asyncio.sleep(rest_s)
@@ -70,6 +75,8 @@ class Deadlines:
         ahead = await self._due.due(at + timedelta(seconds=_LOOK_EVERY_S), _DUE_MAX, self._set_aside_now())
         # Those of a tenant together: a transaction costs what it costs for each tenant in it.
         due = sorted((saga for saga in ahead if saga.wake_at <= at), key=lambda saga: saga.tenant_id)
+        if due:
+            await self._ask_the_broker()
         for first in range(0, len(due), _TOGETHER_MAX):
             began = time.monotonic()
             await self.time_out(due[first : first + _TOGETHER_MAX])
@@ -115,6 +122,11 @@ class Deadlines:
     def _set_aside_now(self) -> list[SagaId]:
         self._set_aside = {id: until for id, until in self._set_aside.items() if until > time.monotonic()}
         return list(self._set_aside)
+
+    async def _ask_the_broker(self) -> None:
+        # Under an alarm nobody's answer gets through, while every connection looks well: that is no silence either.
+        await self._running.expect_it_takes_messages()
+        self._asked_at = time.monotonic()
 
     async def _settle(self) -> None:
         interruptions = sum(consumer.interruptions for consumer in self._running.consumers)

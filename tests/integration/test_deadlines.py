@@ -1,10 +1,11 @@
 """Saga deadlines are rows, not memory: whoever starts next finds them, and one saga that cannot be moved holds up nobody."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -18,6 +19,7 @@ from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
 from infra import clock
 from infra.batch import Batches
 from infra.database import open_pool
+from infra.errors import Outage
 from infra.outbox import Outbox
 from infra.service import Running
 from infra.settings import Settings
@@ -61,9 +63,12 @@ class Sagas:
         await Batches(past, [coordinator(self.settings).handles()]).commit([envelope])
         return saga_id("place-order", tenant_id, str(order))
 
-    def deadlines(self) -> Deadlines:
+    def deadlines(self, takes_messages: Callable[[], Coroutine[Any, Any, None]] | None = None) -> Deadlines:
         present = Transactions("sagas", self.pool, Outbox("sagas", 5), lambda _: None, clock.now)
-        return Deadlines(coordinator(self.settings), Running(present, (), self.sweeper, self.settings, _empty))
+        running = Running(present, (), self.sweeper, self.settings, _empty)
+        if takes_messages is not None:
+            running = replace(running, expect_it_takes_messages=takes_messages)
+        return Deadlines(coordinator(self.settings), running)
 
     async def state(self, id: SagaId) -> str:
         return str(await self.administrator.fetchval("SELECT state FROM sagas.saga WHERE id = $1", id))
@@ -102,6 +107,23 @@ async def test_a_deadline_that_passed_while_nobody_ran_is_found_by_the_next_proc
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+async def test_no_deadline_passes_while_the_broker_takes_no_messages(sagas: Sagas) -> None:
+    id = await sagas.begin_long_ago(TenantId(uuid4()))
+    alarm = True
+
+    async def takes_messages() -> None:
+        if alarm:
+            raise Outage("RabbitMQ takes no messages")
+
+    deadlines = sagas.deadlines(takes_messages)
+    with pytest.raises(Outage):
+        await deadlines.look()
+    assert await sagas.state(id) == "RUNNING"
+    alarm = False
+    await deadlines.look()
+    assert await sagas.state(id) == "COMPENSATING"
 
 
 async def test_a_damaged_row_holds_up_no_other_saga(sagas: Sagas) -> None:
