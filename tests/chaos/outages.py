@@ -19,7 +19,7 @@ Act = Callable[[Servers], None]
 _GONE_MAX_S: Final = 20.0
 _CONTROL_MAX_S: Final = 60.0
 _POLL_S: Final = 0.02
-_MORE_THAN_THERE_IS: Final = "1000TB"
+_MORE_THAN_THERE_IS: Final = "100000GB"
 
 
 class NotOurs(Misconfigured):

@@ -4,10 +4,11 @@ What clients saw over HTTP is compared with what every service has in its tables
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
 import aio_pika
 import asyncpg
@@ -36,6 +37,9 @@ _TWICE_CHARGED: Final = """
 _FOR_PEOPLE: Final = """
     SELECT name, state, count(*) AS number FROM sagas.saga
     WHERE tenant_id = ANY($1) AND state IN ('PARKED', 'NEEDS_ATTENTION', 'PAUSED') GROUP BY 1, 2"""
+_GOES_ON: Final = """
+    SELECT count(*) FROM sagas.saga WHERE tenant_id = ANY($1)
+    AND state NOT IN ('COMPLETED', 'ABANDONED', 'PARKED', 'NEEDS_ATTENTION', 'PAUSED')"""
 _LETTERS: Final = """
     SELECT queue, type, left(error, 200) AS error, count(*) AS number FROM ops.letter WHERE tenant_id = ANY($1) GROUP BY 1, 2, 3"""
 
@@ -106,6 +110,15 @@ async def judge(
     if found.doubled:
         found.broken.append(f"{len(found.doubled)} orders are doubled, such as {[_told(one) for one in found.doubled[:3]]}")
     return found
+
+
+async def open_sagas(running: Platform, tenants: Collection[UUID]) -> int:
+    """How many sagas go on by themselves: a card may be charged a while after its order is final."""
+    connection = await asyncpg.connect(running.servers.postgres_url)
+    try:
+        return int(await connection.fetchval(_GOES_ON, list(tenants)))
+    finally:
+        await connection.close()
 
 
 async def dead_letters(running: Platform) -> dict[str, int]:

@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -32,7 +32,8 @@ Say = Callable[[str], None]
 
 _TELL_EVERY_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.25
-_REST_MAX_S: Final = 60.0
+_REST_MAX_S: Final = 120.0
+_REST_LOOK_EVERY_S: Final = 1.0
 _SCOPE: Final = "orders:read orders:write catalog:read"
 
 
@@ -154,7 +155,7 @@ async def chaos(
         faults = asyncio.create_task(run.inject(lives))
         await crowd.run(demand.clients, run.think_s, run.goes_on)
         await faults
-        await _rest(running, say)
+        await _rest(running, [one.tenant_id for one in retailers.values()], say)
         say("all is quiet; counting")
         findings = await proof.judge(running, before, retailers, shoppers, crowd.journeys, demand.room)
         injected = [*run.outages, *_deaths(lives, plan)]
@@ -211,16 +212,17 @@ async def _shoppers(
         yield made
 
 
-async def _rest(running: Platform, say: Say) -> None:
-    """Wait until nothing is queued or unsent for longer than a second copy takes; at most for a while, the verdict will tell."""
+async def _rest(running: Platform, tenants: Collection[UUID], say: Say) -> None:
+    """Wait until no saga is open and nothing queued or unsent for longer than a second copy takes; for a while, the verdict will tell."""
     quiet_s = 2 * max(LATER_MS.values()) / 1000
     until, quiet_since = time.monotonic() + _REST_MAX_S, time.monotonic()
     while time.monotonic() < until and time.monotonic() - quiet_since < quiet_s:
         seen = await growth.sample(running, dict, 0)
-        if seen.queued or seen.outbox:
-            say(f"{seen.queued} frames are queued, {seen.outbox} messages unsent")
+        sagas = await proof.open_sagas(running, tenants)
+        if seen.queued or seen.outbox or sagas:
+            say(f"{sagas} sagas are open, {seen.queued} frames queued, {seen.outbox} messages unsent")
             quiet_since = time.monotonic()
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_REST_LOOK_EVERY_S)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
