@@ -164,6 +164,18 @@ async def until(is_so: Callable[[], Awaitable[bool]], otherwise: Callable[[], st
         await asyncio.sleep(0.02)
 
 
+async def take_and_die(stage: Stage, name: str) -> None:
+    """What a process does that is killed while it handles the first message of the queue."""
+    connection = await aio_pika.connect(stage.settings.rabbitmq_url)
+    queue = await (await connection.channel()).get_queue(name, ensure=False)
+
+    async def taken() -> bool:
+        return await queue.get(fail=False) is not None
+
+    await until(taken, lambda: "no message came")
+    await connection.close()
+
+
 def items(frames: Sequence[AbstractIncomingMessage]) -> list[dict[str, Any]]:
     """Every envelope of the frames; a letter without a frame around it counts as one."""
     found: list[dict[str, Any]] = []

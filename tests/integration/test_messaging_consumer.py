@@ -18,7 +18,20 @@ from infra.parking import Parking
 from services.inventory.consumers import HANDLES
 from services.inventory.main import SERVICE
 from tests.integration.failing import InPassing, Poison, Recording, inventory, order_of, poisoned_by
-from tests.integration.messaging import COMMANDS, REPLIES, Stage, a_tenant, items, levels, nobody, parts, reserve, until, working
+from tests.integration.messaging import (
+    COMMANDS,
+    REPLIES,
+    Stage,
+    a_tenant,
+    items,
+    levels,
+    nobody,
+    parts,
+    reserve,
+    take_and_die,
+    until,
+    working,
+)
 
 QUEUE: Final = COMMANDS.routing_key
 DEAD: Final = f"{QUEUE}.dead"
@@ -41,25 +54,13 @@ async def test_a_redelivered_frame_is_taken_envelope_by_envelope(stage: Stage, t
     tenant_id = TenantId(uuid4())
     asks = [reserve(tenant_id) for _ in range(5)]
     await stage.publish(COMMANDS, *asks)
-    await take_and_die(stage)
+    await take_and_die(stage, QUEUE)
     async with working(inventory(repository), stage.settings, tmp_path):
         replies = items(await stage.read(REPLIES, 5))
     assert sorted(repository.groups) == sorted([order_of(ask)] for ask in asks)
     assert len(replies) == 5
     # The marks went with the effects.
     assert await stage.rows("SELECT FROM inventory.suspect") == []
-
-
-async def take_and_die(stage: Stage) -> None:
-    """What a process does that is killed while it handles the first message of the queue."""
-    connection = await aio_pika.connect(stage.settings.rabbitmq_url)
-    queue = await (await connection.channel()).get_queue(QUEUE, ensure=False)
-
-    async def taken() -> bool:
-        return await queue.get(fail=False) is not None
-
-    await until(taken, lambda: "no message came")
-    await connection.close()
 
 
 async def test_an_envelope_that_killed_its_processes_is_parked_untried(stage: Stage, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ async def test_an_envelope_that_killed_its_processes_is_parked_untried(stage: St
         stage.settings.deaths_max,
     )
     await stage.publish(COMMANDS, killer, other)
-    await take_and_die(stage)
+    await take_and_die(stage, QUEUE)
     async with working(inventory(repository), stage.settings, tmp_path):
         [letter] = await stage.read(DEAD, 1)
         replies = items(await stage.read(REPLIES, 2))
