@@ -118,8 +118,9 @@ class Relay:
     async def _publish(self, address: Address, frame: Sequence[Outgoing]) -> bool:
         """Publish until it is confirmed; False if the broker will not take it, which the sweeper tries again later."""
         crash_point(self._service, "publish", frame)
-        body = encode([one.body for one in frame])
         headers: dict[str, FieldValue] = {COUNT: len(frame), **(frame[0].headers or {})}
+        # What is no envelope is no frame either: it goes out as it once came in.
+        body = encode([one.body for one in frame]) if headers[COUNT] else frame[0].body.encode()
         pauses = self._pauses()
         while True:
             story = {"queue": address.routing_key, "count": len(frame)}

@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
 _STEP_S: Final = 0.1
 """Letters that are due within it go in one transaction."""
-_BURST_S: Final = 0.2
+_BURST_S: Final = 1.0
 """So much of its rate a replay may catch up on after a pause, an outage or a slow step."""
 _TOGETHER_MAX: Final = 8
 """Replays that one process executes at the same time."""
