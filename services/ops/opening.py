@@ -78,10 +78,9 @@ def open_letters(arrived: Arrived, now: datetime) -> list[Opened]:
 
 def husk(arrived: Arrived, now: datetime) -> Opened:
     """The message with nothing read from it: for one that could not be stored as what it seems to be."""
-    story = story_of(arrived.queue, {}, now)
+    bare = Arrived(arrived.queue, arrived.body, {"x-unread": repr(arrived.headers)}, arrived.message_id)
     body = "BASE64", base64.b64encode(arrived.body).decode()
-    bare = Arrived(arrived.queue, arrived.body, {"x-headers-unread": repr(arrived.headers)[:10_000]}, arrived.message_id)
-    return _opened(bare, story, body, _Envelope(), None, now)
+    return _opened(bare, story_of(bare.queue, bare.headers, now), body, _Envelope(), None, now)
 
 
 def split(body: bytes) -> list[tuple[str, Any]] | None:

@@ -1,4 +1,7 @@
-"""HTTP in for operators: everything about dead letters. An operator with a tenant sees and acts on that tenant's only."""
+"""HTTP in for operators: dead letters, what is done with them, and whether the services' books agree.
+
+An operator with a tenant sees and acts on that tenant's only.
+"""
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,6 +16,8 @@ def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     routes = APIRouter()
     routes.include_router(reading_api.lists(transaction, sweeper_pool))
     routes.include_router(replay_api.routes(transaction, sweeper_pool, settings))
+    routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
+    routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
     routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
     routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
     # Last: it takes whatever stands in the place of a letter's id.
