@@ -28,7 +28,7 @@ from infra.crash import crash_point
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
 from services.ops.intake import take_in
-from services.ops.metrics import NEW_FINGERPRINTS, TAKEN_IN
+from services.ops.metrics import NEW_FINGERPRINTS, REPLAYS_FAILED, TAKEN_IN
 from services.ops.model import Death
 from services.ops.opening import Arrived, Opened, husk, open_letters
 from services.ops.searching import LetterSearch
@@ -168,6 +168,8 @@ class Ingest:
         queues = {one.death.id: one.letter.queue for one in opened}
         for death in fresh:
             TAKEN_IN.labels(queues[death.id]).inc()
+            if death.replay_id is not None:
+                REPLAYS_FAILED.inc()
         for fingerprint in sorted(new & {death.fingerprint for death in fresh}):
             NEW_FINGERPRINTS.inc()
             _log.warning("messages die of something new", extra={"fingerprint": fingerprint, "count": len(fresh)})

@@ -18,8 +18,6 @@ def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     routes.include_router(replay_api.routes(transaction, sweeper_pool, settings))
     routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
     routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
-    routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
-    routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
     # Last: it takes whatever stands in the place of a letter's id.
     routes.include_router(reading_api.one(transaction, sweeper_pool, settings))
     return routes

@@ -13,6 +13,7 @@ from contracts.messages import Envelope
 from infra.handling import Handles
 from infra.transaction import Scope
 from services.ops import letters, replays
+from services.ops.metrics import REPLAYS_SETTLED
 from services.ops.model import Death, Letter
 from services.ops.replay import ItemState
 from services.ops.replays import End
@@ -50,6 +51,7 @@ class Settled:
         for after in (ItemState.SETTLED, ItemState.KNOWN):
             ends = [End(*key) for key, came_to in sorted(state.settled.items()) if came_to is after]
             await replays.end_items(scope, after, ends)
+        REPLAYS_SETTLED.inc(len(state.settled))
 
 
 class Reported:

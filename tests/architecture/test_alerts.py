@@ -14,6 +14,8 @@ from prometheus_client import REGISTRY, generate_latest
 from infra.unscoped import Standing
 from sagas.engine.instance import State
 from sagas.metrics import SagaGauges
+from services.ops.metrics import LetterGauges
+from services.ops.model import State as LetterState
 
 RULES: Final = Path(__file__).resolve().parents[2] / "infra/deploy/observability/alerts.yaml"
 SHOWN_BY: Final = (
@@ -24,6 +26,7 @@ SHOWN_BY: Final = (
     "sagas.engine.coordinator",
     "sagas.engine.deadlines",
     "sagas.metrics",
+    "services.ops.metrics",
     "services.payments.calling",
 )
 _METRIC: Final = re.compile(r"\boaas_[a-z_]+")
@@ -49,7 +52,7 @@ def shown() -> set[str]:
 def unknown_in(rule: dict[str, Any]) -> Iterator[str]:
     """Whatever a rule's expression names that nothing shows."""
     yield from (metric for metric in _METRIC.findall(rule["expr"]) if metric not in shown())
-    yield from (state for state in _STATE.findall(rule["expr"]) if state not in set(State))
+    yield from (state for state in _STATE.findall(rule["expr"]) if state not in {*State, *LetterState})
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
@@ -94,5 +97,23 @@ def test_a_process_that_cannot_count_shows_no_old_number() -> None:
     gauges = SagaGauges()
     gauges.show([], [("errand", 1)], datetime(2026, 11, 23, 12, tzinfo=UTC))
     assert any(family.samples for family in gauges.collect())
+    gauges.show_nothing()
+    assert not any(family.samples for family in gauges.collect())
+
+
+def test_open_letters_are_shown_by_queue_and_state_with_a_zero_for_what_is_not() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    gauges = LetterGauges()
+    queue = "inventory.commands.0"
+    gauges.show(
+        [(queue, "DEAD", 3, noon.replace(hour=11)), (queue, "REPLAYING", 1, noon.replace(hour=10)), ("gone.0", "DEAD", 1, noon)], noon
+    )
+    lines = generate_latest(gauges).decode().splitlines()
+    assert f'oaas_dead_letters{{queue="{queue}",state="DEAD"}} 3.0' in lines
+    assert f'oaas_dead_letters{{queue="{queue}",state="REPLAYING"}} 1.0' in lines
+    assert 'oaas_dead_letters{queue="gone.0",state="DEAD"} 1.0' in lines
+    assert 'oaas_dead_letters{queue="orders.events.0",state="DEAD"} 0.0' in lines
+    assert f'oaas_dead_letters_oldest_seconds{{queue="{queue}"}} 7200.0' in lines
+    assert 'oaas_dead_letters_oldest_seconds{queue="orders.events.0"} 0.0' in lines
     gauges.show_nothing()
     assert not any(family.samples for family in gauges.collect())
