@@ -15,7 +15,7 @@ from faststream.rabbit import RabbitBroker
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from contracts.addresses import PARTICIPANTS
+from contracts.addresses import COORDINATOR, DESK, PARTICIPANTS
 from contracts.messages import Envelope, Later, Reply
 from infra.consumer import Consumer
 from infra.database import open_pool
@@ -27,7 +27,7 @@ from infra.transaction import Scope
 from infra.unscoped import ConfirmedRows
 from tests.integration.network import Crash, Faults, Frame
 
-SERVICES: Final = (*PARTICIPANTS, "sagas")
+SERVICES: Final = (*PARTICIPANTS, COORDINATOR, DESK)
 PATIENCE_S: Final = 60.0
 CONNECTIONS: Final = 6
 """Per service and role: as many runs can go on at once."""
@@ -86,11 +86,12 @@ class Mortal:
 
 
 def mortal(handles: Handles, faults: Faults) -> Handles:
-    """The same use cases, some of which have a bug now and then, in a process that may die."""
+    """The same use cases, some of which have a bug now and then or fail in passing, in a process that may die."""
 
     def breakable(use_case: Decide) -> Decide:
         def decide(received: Envelope, state: Any) -> Reply | Later | None:
             faults.may_break(received)
+            faults.may_stumble()
             return use_case(received, state)
 
         return decide
@@ -126,7 +127,7 @@ class Process:
             self._running = asyncio.create_task(self._consumer.run())
         delivered = [Delivered(frame, faults) for frame in frames]
         for one in delivered:
-            self._consumer.take(Delivery(one, one.frame.body, one.frame.redelivered, id=str(uuid4())))
+            self._consumer.take(Delivery(one, one.frame.body, one.frame.redelivered, str(uuid4()), one.frame.headers))
         drained = asyncio.create_task(self._consumer.drain(PATIENCE_S))
         await asyncio.wait({drained, self._running}, return_when=asyncio.FIRST_COMPLETED)
         if self._running.done():
