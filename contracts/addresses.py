@@ -14,6 +14,7 @@ messages always go to the shard its id hashes to. Work queues and dead-letter qu
 declared in code, everything else is a policy, because changing a queue's argument means deleting the queue.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,6 +53,7 @@ DEAD_LETTER_DELIVERIES_MAX: Final = 1_000_000_000
 QUEUE_LENGTH_MAX: Final = 1_000_000
 """Messages that a queue holds before it refuses publishers (who keep them in the outbox)."""
 POLICY_PRIORITY: Final = 10
+_OUR_QUEUES: Final = re.compile(r"[a-z]+\.(commands|replies|events)\.\d+(\.dead)?|retry\.\d+\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,11 @@ def policies() -> dict[str, dict[str, Any]]:
 def policy_pattern(queue: str) -> str:
     """The regular expression that a policy finds exactly this queue by."""
     return "^" + queue.replace(".", r"\.") + "$"
+
+
+def is_our_policy(name: str, body: Mapping[str, Any]) -> bool:
+    """Whether this release or an earlier one has set it: named as a queue of ours, for that queue alone, at our priority."""
+    return _OUR_QUEUES.fullmatch(name) is not None and (body["pattern"], body["priority"]) == (policy_pattern(name), POLICY_PRIORITY)
 
 
 def _work_policy(queue: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import asyncpg
 from aio_pika.exceptions import AMQPError
 from rich.console import Console
 
+from contracts.addresses import queues
 from infra import topology
 from infra.broker import close, open_broker
 from infra.database import role_url
@@ -97,16 +98,16 @@ async def _rabbitmq(settings: Settings) -> AsyncIterator[Finding]:
         await close(broker)
 
 
-async def _policies(settings: Settings) -> AsyncIterator[Finding]:
+async def _topology(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        problems = await topology.missing_policies(settings)
+        wrong = await topology.mismatches(settings)
     except Misconfigured as error:
-        yield Finding("policies", False, str(error), "oaas check settings")
+        yield Finding("topology", False, str(error), "oaas check settings")
         return
-    for problem in problems:
-        yield Finding("policies", False, problem, "oaas migrate")
-    if not problems:
-        yield Finding("policies", True, "every work queue has its policy")
+    for one in wrong:
+        yield Finding("topology", False, str(one), one.mend)
+    if not wrong:
+        yield Finding("topology", True, f"all {len(queues())} queues obey their policies, all exchanges and bindings are there")
 
 
 async def _cannot_log_in(settings: Settings, service: str, role: str) -> str | None:
@@ -139,5 +140,5 @@ _CHECKS: Final[Mapping[str, Callable[[Settings], AsyncIterator[Finding]]]] = {
     "postgres": _postgres,
     "schemas": _schemas,
     "rabbitmq": _rabbitmq,
-    "policies": _policies,
+    "topology": _topology,
 }

@@ -14,7 +14,8 @@ import typer
 from infra.cli_letters import letters_app
 from infra.cli_reconcile import reconcile_app
 from infra.cli_saga import WHY_HELP, saga_app, why
-from infra.plainly import JSON, OUT, plainly
+from infra.cli_topology import topology_app
+from infra.plainly import JSON, OUT, Refused, plainly
 from infra.settings import Settings, settings_here
 
 app: Final = typer.Typer(
@@ -26,6 +27,7 @@ app: Final = typer.Typer(
 contracts_app: Final = typer.Typer(no_args_is_help=True, help="The messages on the wire.")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(saga_app, name="saga")
+app.add_typer(topology_app, name="topology")
 app.add_typer(reconcile_app, name="reconcile")
 app.add_typer(letters_app, name="dead-letters")
 app.command(help=WHY_HELP)(why)
@@ -62,7 +64,7 @@ def demo(
 @app.command()
 @plainly
 def migrate(services: Annotated[list[str] | None, _NAMES] = None) -> None:
-    """Bring the schemas and the queue policies up to date. Safe to run again.
+    """Bring the schemas, the queues and their policies up to date. Safe to run again.
 
     Needs OAAS_POSTGRES_URL as an administrator, OAAS_ROLE_SECRET, and RabbitMQ's management URL.
     """
@@ -77,8 +79,10 @@ def migrate(services: Annotated[list[str] | None, _NAMES] = None) -> None:
         url, secret = postgres_of(settings, name)
         migrations.migrate(name, migrations_of(name), url, secret, lambda line: OUT.print(line, highlight=False))
     if settings.rabbitmq_management_url:
-        asyncio.run(topology.apply_policies(settings))
-        OUT.print("queue policies are up to date")
+        _, left = asyncio.run(topology.apply(settings))
+        if left:
+            raise Refused("; ".join(f"{one}. Mend it: {one.mend}" for one in left))
+        OUT.print("queues and their policies are up to date")
 
 
 @app.command()
@@ -133,7 +137,7 @@ def token(
 @app.command()
 @plainly
 def check(
-    what: Annotated[list[str] | None, typer.Argument(help="settings, postgres, schemas, rabbitmq, policies; all if none is named")] = None,
+    what: Annotated[list[str] | None, typer.Argument(help="settings, postgres, schemas, rabbitmq, topology; all if none is named")] = None,
     json_: Annotated[bool, JSON] = False,
 ) -> None:
     """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is."""

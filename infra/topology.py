@@ -1,26 +1,28 @@
-"""Declares on the broker what contracts/addresses.py says, and compares its live policies with it.
+"""Makes a broker what contracts/addresses.py says, and refuses to work with one that is something else.
 
-In code only a queue's type is declared: any other argument could never be changed again without deleting the queue. Limits and
-dead lettering are policies, which go through the management API. Without its policy a queue loses what it dead-letters, so
+A node of ours loads the definitions when it boots; on servers of one's own `oaas topology apply` does the same, and `oaas migrate` does
+it too. In code only a queue's type is declared: any other argument could never be changed again without deleting the queue. Limits
+and dead lettering are policies, which go through the management API. Without its policy a queue loses what it dead-letters, so
 services refuse to start on a mismatch.
 """
 
-import re
-from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import quote
+import asyncio
+import logging
+from typing import Final
 
-import httpx
 from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from contracts import addresses
+from infra.definitions import exchange, queue
 from infra.errors import Misconfigured
+from infra.live_topology import MEND, Difference, Live, differences, late, look, obsolete
+from infra.management import Management, management
 from infra.settings import Settings
 
-_MANAGEMENT_TIMEOUT_S: Final = 10.0
-_PATIENCE_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.2
+_log: Final = logging.getLogger(__name__)
+_SAYS_ANEW_S: Final = 12.0
+"""Queues say what they obey every five seconds; one that still obeys something else after two of those is not only late."""
+_LOOK_EVERY_S: Final = 0.5
 
 
 async def declare(broker: RabbitBroker) -> None:
@@ -39,79 +41,60 @@ def work_queue(name: str) -> RabbitQueue:
     return RabbitQueue(name, durable=True, queue_type=QueueType.QUORUM)
 
 
-async def apply_policies(settings: Settings) -> None:
-    """Put every policy of addresses.py, once a broker that is starting answers; raises Misconfigured if it refuses or stays silent."""
-    await _until_it_answers(settings)
-    async with _management(settings) as client:
-        for name, body in addresses.policies().items():
-            await _ask(client, "PUT", f"/api/policies/{_vhost(settings)}/{quote(name, safe='')}", body)
-
-
-async def missing_policies(settings: Settings) -> list[str]:
-    """What is wrong with the live policies, in words; empty if every work queue has exactly its own and obeys it."""
-    async with _management(settings) as client:
-        live = {policy["name"]: policy for policy in await _ask(client, "GET", f"/api/policies/{_vhost(settings)}")}
-    problems = []
-    for name, wanted in addresses.policies().items():
-        found = live.get(name)
-        if found is None:
-            problems.append(f"policy {name} is missing")
-        elif any(found.get(part) != wanted[part] for part in wanted):
-            problems.append(f"policy {name} differs: it is {found.get('definition')}, it should be {wanted['definition']}")
-        problems += [
-            f"policy {other} outranks {name}" for other, policy in live.items() if other != name and _outranks(policy, name, wanted)
-        ]
-    return problems
-
-
-def _outranks(policy: Mapping[str, Any], queue: str, ours: Mapping[str, Any]) -> bool:
-    # A queue obeys one policy only: the highest, whoever set it. Among equals the broker picks any.
-    return (
-        policy["priority"] >= ours["priority"]
-        and policy["apply-to"] in ("all", "queues", "quorum_queues")
-        and re.search(policy["pattern"], queue) is not None
-    )
+async def mismatches(settings: Settings) -> list[Difference]:
+    """What is not as it should be, once queues have said what they obey; empty if all is well."""
+    async with management(settings) as found:
+        until = asyncio.get_running_loop().time() + _SAYS_ANEW_S
+        while True:
+            live = await look(found)
+            if wrong := differences(live):
+                return wrong
+            if not (wrong := late(live)) or asyncio.get_running_loop().time() > until:
+                return wrong
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def refuse_a_mismatch(settings: Settings) -> None:
-    """Raises Misconfigured naming each policy that is missing or differs. Without a management URL it can only trust."""
-    if settings.rabbitmq_management_url and (problems := await missing_policies(settings)):
-        raise Misconfigured("RabbitMQ's policies are not those of this release: " + "; ".join(problems) + ". Run `oaas migrate`.")
+    """Raises Misconfigured naming everything that differs. Without a management URL it can only trust."""
+    if settings.rabbitmq_management_url and (wrong := await mismatches(settings)):
+        told = "; ".join(f"{one}. Mend it: {one.mend}" if one.mend != MEND else str(one) for one in wrong)
+        raise Misconfigured(f"RabbitMQ's topology is not that of this release: {told}. Run `{MEND}`; `oaas check topology` says more.")
 
 
-def _management(settings: Settings) -> httpx.AsyncClient:
-    if not settings.rabbitmq_management_url:
-        raise Misconfigured("OAAS_RABBITMQ_MANAGEMENT_URL is not set: queue policies are set through RabbitMQ's management API")
-    return httpx.AsyncClient(base_url=settings.rabbitmq_management_url.rstrip("/"), timeout=_MANAGEMENT_TIMEOUT_S)
+async def apply(settings: Settings, *, dry_run: bool = False) -> tuple[list[str], list[Difference]]:
+    """Add what is missing, change policies that differ, remove those of ours that this release does not have; never strangers'.
+
+    Returns what was done, or would be, in words, and what people must mend. Waits for a broker that is starting; raises Misconfigured
+    if it refuses or stays silent.
+    """
+    async with management(settings) as broker:
+        await broker.until_it_answers()
+        live = await look(broker)
+        wrong = differences(live)
+        mendable = [one for one in wrong if one.mend == MEND]
+        done = [f"{one.what} {one.name}: {one.found}, set to {one.wanted}" for one in mendable]
+        done += [f"policy {name}: no release of ours has it any more, removed" for name in obsolete(live)]
+        if not dry_run:
+            await _mend(broker, mendable, live)
+        return done, [one for one in wrong if one.mend != MEND]
 
 
-async def _ask(client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    try:
-        answer = await client.request(method, path, json=body)
-        answer.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise Misconfigured(f"RabbitMQ's management API answered {error.response.status_code} to {method} {path}") from error
-    except httpx.TransportError as error:
-        raise _silent(error) from error
-    return answer.json() if answer.content else None
-
-
-async def _until_it_answers(settings: Settings) -> None:
-    starting = retry_if_exception_type(httpx.TransportError)
-    async with _management(settings) as client:
-        try:
-            stop, pause = stop_after_delay(_PATIENCE_S), wait_fixed(_LOOK_EVERY_S)
-            async for attempt in AsyncRetrying(retry=starting, wait=pause, stop=stop, reraise=True):
-                with attempt:
-                    await client.get("/api/overview")
-        except httpx.TransportError as error:
-            raise _silent(error) from error
-
-
-def _silent(error: httpx.TransportError) -> Misconfigured:
-    return Misconfigured(f"RabbitMQ's management API at OAAS_RABBITMQ_MANAGEMENT_URL does not answer: {error}")
-
-
-def _vhost(settings: Settings) -> str:
-    path = httpx.URL(settings.rabbitmq_url).path.removeprefix("/") if settings.rabbitmq_url else ""
-    return quote(path or "/", safe="")
+async def _mend(broker: Management, wrong: list[Difference], live: Live) -> None:
+    missing = {(one.what, one.name) for one in wrong}
+    for name, kind in addresses.exchanges().items():
+        if ("exchange", name) in missing:
+            await broker.put("exchanges", name, exchange(kind))
+    # Policies before queues: no queue is ever without its own.
+    for name, body in addresses.policies().items():
+        if ("policy", name) in missing:
+            await broker.put("policies", name, body)
+    for name in addresses.queues():
+        if ("queue", name) in missing:
+            await broker.put("queues", name, queue())
+    for binding in addresses.bindings():
+        if binding not in live.bindings:
+            await broker.bind(binding.exchange, binding.routing_key, binding.queue)
+    for name in obsolete(live):
+        await broker.delete("policies", name)
+    if wrong:
+        _log.info("topology mended", extra={"count": len(wrong)})

@@ -7,6 +7,7 @@ node, both stopped by pid.
 
 import base64
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from infra.definitions import with_user
 from infra.dev.children import Child, Escalation, spawn, stop_leftover
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, is_free, kept_port
@@ -130,8 +132,7 @@ class RabbitMQ:
             "listeners.tcp.1": f"{LOOPBACK}:{self._ports['amqp']}",
             "management.tcp.ip": LOOPBACK,
             "management.tcp.port": self._ports["management"],
-            "default_user": USER,
-            "default_pass": self._password,
+            "load_definitions": self.folder / "definitions.json",
             "loopback_users.guest": "true",
             "heartbeat": HEARTBEAT_S,
             "disk_free_limit.absolute": "100MB",
@@ -140,6 +141,8 @@ class RabbitMQ:
             "log.file.level": "info",
             "log.console": "false",
         }
+        # A node that loads definitions makes no default user: ours is in them.
+        write_private(self.folder / "definitions.json", json.dumps(with_user(USER, self._password)))
         write_private(self.folder / "rabbitmq.conf", "".join(f"{name} = {value}\n" for name, value in lines.items()))
         write_private(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
         write_private(self.folder / "inetrc", _RESOLVER.format(host=socket.gethostname().split(".")[0]))

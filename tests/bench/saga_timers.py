@@ -138,7 +138,7 @@ async def platform(home: Path) -> AsyncIterator[tuple[Settings, asyncpg.Connecti
         broker = open_broker(settings)
         await broker.connect()
         await topology.declare(broker)
-        await topology.apply_policies(settings)
+        await topology.apply(settings)
         await close(broker)
         administrator = await asyncpg.connect(settings.postgres_url)
         yield settings, administrator

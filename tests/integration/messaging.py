@@ -56,8 +56,7 @@ class Stage:
         live = {policy["name"] for policy in await self.management("GET", f"/api/policies/{self.vhost}")}
         for name in live - set(policies()):
             await self.management("DELETE", f"/api/policies/{self.vhost}/{name}")
-        if await topology.missing_policies(self.settings):
-            await topology.apply_policies(self.settings)
+        await topology.apply(self.settings)
 
     async def _purge(self, name: str) -> None:
         await (await self.client.get_queue(name, ensure=False)).purge()

@@ -14,8 +14,8 @@ def broken(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 async def test_a_migrated_platform_is_well(settings: Settings) -> None:
-    await topology.apply_policies(settings)
-    assert broken(await check(["postgres", "schemas", "rabbitmq", "policies"], settings)) == []
+    await topology.apply(settings)
+    assert broken(await check(["postgres", "schemas", "rabbitmq", "topology"], settings)) == []
 
 
 async def test_a_table_without_forced_row_level_security_is_named_with_what_mends_it(settings: Settings) -> None:

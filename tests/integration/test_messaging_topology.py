@@ -1,9 +1,12 @@
 """Queues and policies as the broker has them: what is declared in code, and what only a policy gives."""
 
 import asyncio
+import json
 
 import pytest
+from aio_pika.exceptions import DeliveryError
 
+from contracts import addresses
 from contracts.addresses import (
     DELIVERIES_MAX,
     RETRY_LANES,
@@ -17,6 +20,8 @@ from contracts.addresses import (
 from infra import topology
 from infra.broker import close, open_broker
 from infra.errors import Misconfigured
+from infra.live_topology import late, look
+from infra.management import management
 from infra.settings import Settings
 from infra.worker import Worker
 from services.inventory.main import SERVICE
@@ -59,43 +64,138 @@ async def test_every_dead_letter_queue_is_durable_and_bound(stage: Stage, queue:
     assert ("dead-letters", queue) in {(binding["source"], binding["routing_key"]) for binding in bindings}
 
 
-async def test_policies_as_they_should_be_are_accepted(stage: Stage) -> None:
+async def test_a_topology_as_it_should_be_is_accepted(stage: Stage) -> None:
     await topology.refuse_a_mismatch(stage.settings)
 
 
 async def test_a_missing_policy_is_refused_by_name(stage: Stage) -> None:
     await stage.management("DELETE", f"/api/policies/{stage.vhost}/{QUEUE}")
-    with pytest.raises(Misconfigured, match=f"policy {QUEUE} is missing"):
+    with pytest.raises(Misconfigured, match=f"policy {QUEUE}: is missing.*oaas topology apply"):
         await topology.refuse_a_mismatch(stage.settings)
 
 
-async def test_a_policy_that_differs_is_refused_by_name(stage: Stage) -> None:
+async def test_a_policy_that_differs_is_refused_by_name_and_says_in_what(stage: Stage) -> None:
     lossy = policies()[QUEUE] | {"definition": policies()[QUEUE]["definition"] | {"overflow": "drop-head"}}
     await stage.management("PUT", f"/api/policies/{stage.vhost}/{QUEUE}", lossy)
-    with pytest.raises(Misconfigured, match=f"policy {QUEUE} differs"):
+    with pytest.raises(Misconfigured, match=f"policy {QUEUE}: overflow is drop-head, wanted reject-publish"):
         await topology.refuse_a_mismatch(stage.settings)
 
 
-async def test_a_policy_that_outranks_ours_is_refused(stage: Stage) -> None:
+async def test_a_policy_that_outranks_ours_is_refused_and_never_removed(stage: Stage) -> None:
     outranking = {"pattern": ".*", "apply-to": "queues", "priority": 99, "definition": {"max-length": 10}}
     await stage.management("PUT", f"/api/policies/{stage.vhost}/everything", outranking)
-    with pytest.raises(Misconfigured, match=f"policy everything outranks {QUEUE}"):
+    with pytest.raises(Misconfigured, match=f"policy {QUEUE}: is outranked by everything.*clear_policy 'everything'"):
         await topology.refuse_a_mismatch(stage.settings)
+    _, left = await topology.apply(stage.settings)
+    assert {one.name for one in left} == set(queues())
+
+
+async def test_an_operator_policy_that_changes_what_a_queue_obeys_is_refused(stage: Stage) -> None:
+    path = f"/api/operator-policies/{stage.vhost}/tight"
+    tight = {"pattern": f"^{QUEUE}$", "apply-to": "queues", "priority": 0, "definition": {"max-length": 10}}
+    await stage.management("PUT", path, tight)
+    try:
+        with pytest.raises(Misconfigured, match=f"queue {QUEUE}: max-length is 10 by operator policy tight, wanted 1000000"):
+            await topology.refuse_a_mismatch(stage.settings)
+        await stage.management("PUT", path, tight | {"definition": {"max-length": 2_000_000}})
+        # Of two numbers the smaller is obeyed.
+        assert await topology.mismatches(stage.settings) == []
+    finally:
+        await stage.management("DELETE", path)
+
+
+async def test_what_a_queue_really_obeys_is_looked_at_not_only_what_is_set(stage: Stage) -> None:
+    looser = policies()[QUEUE] | {"definition": policies()[QUEUE]["definition"] | {"delivery-limit": 3}}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/{QUEUE}", looser)
+
+    async def obeyed(limit: int) -> bool:
+        found = await stage.management("GET", f"/api/queues/{stage.vhost}/{QUEUE}")
+        return bool(found.get("effective_policy_definition", {}).get("delivery-limit") == limit)
+
+    await until(lambda: obeyed(3), lambda: "the queue does not say that it obeys the wrong policy")
+    await topology.apply(stage.settings)
+    async with management(stage.settings) as broker:
+        assert [one.name for one in late(await look(broker))] == [QUEUE]
+    # It says so in a moment; whoever starts now waits for it.
+    assert await topology.mismatches(stage.settings) == []
+
+
+async def test_a_queue_that_was_declared_with_arguments_is_refused_and_left_to_people(stage: Stage) -> None:
+    await stage.management("DELETE", f"/api/queues/{stage.vhost}/{QUEUE}")
+    arguments = {"x-queue-type": "quorum", "x-max-length": 5}
+    await stage.management("PUT", f"/api/queues/{stage.vhost}/{QUEUE}", {"durable": True, "arguments": arguments})
+    try:
+        [queue] = [one for one in await topology.mismatches(stage.settings) if one.what == "queue"]
+        assert (queue.name, queue.found) == (QUEUE, "was declared with {'x-max-length': 5}")
+        _, left = await topology.apply(stage.settings)
+        assert [one.mend for one in left] == [f"rabbitmqctl delete_queue {QUEUE} once it is empty, then oaas topology apply"]
+    finally:
+        await stage.management("DELETE", f"/api/queues/{stage.vhost}/{QUEUE}")
+        await topology.apply(stage.settings)
+    assert await topology.mismatches(stage.settings) == []
+
+
+async def test_missing_queues_exchanges_and_bindings_are_named_and_mended(stage: Stage) -> None:
+    await stage.management("DELETE", f"/api/queues/{stage.vhost}/retry.500.0")
+    await stage.management("DELETE", f"/api/exchanges/{stage.vhost}/replays")
+    wrong = {(one.what, one.name) for one in await topology.mismatches(stage.settings)}
+    assert {("queue", "retry.500.0"), ("exchange", "replays"), ("binding", "retry.500.0 --> retry.500.0")} <= wrong
+    assert ("binding", f"replays -{QUEUE}-> {QUEUE}") in wrong
+    would, _ = await topology.apply(stage.settings, dry_run=True)
+    assert {(one.what, one.name) for one in await topology.mismatches(stage.settings)} == wrong
+    done, left = await topology.apply(stage.settings)
+    assert (done, left, len(done)) == (would, [], len(wrong))
+    assert await topology.mismatches(stage.settings) == []
+    assert await topology.apply(stage.settings) == ([], [])
+
+
+async def test_policies_of_ours_that_no_release_has_any_more_are_removed_and_strangers_are_not(stage: Stage) -> None:
+    ours = policies()[QUEUE] | {"pattern": r"^inventory\.commands\.7$"}
+    strangers = {"pattern": r"^billing\.", "apply-to": "queues", "priority": 1, "definition": {"max-length": 10}}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/inventory.commands.7", ours)
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/inventory.commands.8", strangers)
+    done, _ = await topology.apply(stage.settings)
+    assert done == ["policy inventory.commands.7: no release of ours has it any more, removed"]
+    live = {policy["name"] for policy in await stage.management("GET", f"/api/policies/{stage.vhost}")}
+    assert live == {*policies(), "inventory.commands.8"}
+
+
+async def test_changing_a_limit_needs_no_new_queue_and_loses_no_message(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        await stage.publish(COMMANDS, json.dumps({"number": number}))
+    monkeypatch.setattr(addresses, "QUEUE_LENGTH_MAX", 30)
+    wrong = await topology.mismatches(stage.settings)
+    assert {one.found for one in wrong} == {"max-length is 1000000"}
+    done, left = await topology.apply(stage.settings)
+    assert (len(done), left) == (len(queues()), [])
+
+    async def is_full() -> bool:
+        try:
+            await stage.publish(COMMANDS, "{}")
+        except DeliveryError:
+            return True
+        return False
+
+    await until(is_full, lambda: "the queue takes more than its new limit")
+    kept = [json.loads(message.body)[0].get("number") for message in await stage.read(QUEUE, 30)]
+    assert kept[:20] == list(range(20))
+    monkeypatch.undo()
+    await topology.apply(stage.settings)
 
 
 async def test_a_worker_refuses_to_start_without_its_policies(stage: Stage) -> None:
     await stage.management("DELETE", f"/api/policies/{stage.vhost}/{QUEUE}")
-    with pytest.raises(Misconfigured, match="oaas migrate"):
+    with pytest.raises(Misconfigured, match="oaas topology apply"):
         await Worker([SERVICE], stage.settings).run()
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:1"], ids=["not set", "nobody there"])
-async def test_policies_cannot_be_applied_without_the_management_api(stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_topology_cannot_be_applied_without_the_management_api(stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A broker that is starting is waited for; nobody needs to see that here.
-    monkeypatch.setattr(topology, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr("infra.management._PATIENCE_S", 0.5)
     settings: Settings = stage.settings.model_copy(update={"rabbitmq_management_url": url})
     with pytest.raises(Misconfigured, match="OAAS_RABBITMQ_MANAGEMENT_URL"):
-        await topology.apply_policies(settings)
+        await topology.apply(settings)
 
 
 async def test_declaring_everything_again_changes_nothing(stage: Stage) -> None:
