@@ -1,5 +1,6 @@
 """compose.yaml and the image: the processes that `oaas up` starts, under the same names, closed to the outside, nobody as root."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,11 +9,13 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from infra.definitions import definitions
 from infra.services import MODULES
 from tests.architecture.source import ROOT, document
 
 COMPOSE: Final = "compose.yaml"
 DOCKERFILE: Final = "infra/deploy/docker/Dockerfile"
+RABBITMQ: Final = "infra/deploy/rabbitmq"
 EXAMPLE: Final = "infra/deploy/docker/example.env"
 NAMES: Final = {"postgres", "rabbitmq", "migrate", "api", "acquirer", *(f"worker-{name}" for name in MODULES)}
 LOOPBACK: Final = ("127.0.0.1:", "[::1]:")
@@ -53,6 +56,19 @@ def _is_private(port: Any) -> bool:
 
 def test_compose_starts_the_processes_under_their_names() -> None:
     assert list(compose_problems(yaml.safe_load(document(COMPOSE)))) == []
+
+
+def test_rabbitmq_loads_the_definitions_and_a_user_who_may_use_them() -> None:
+    service = yaml.safe_load(document(COMPOSE))["services"]["rabbitmq"]
+    mounted = dict(volume.split(":")[:2] for volume in service["volumes"] if volume.startswith("./"))
+    assert set(mounted) == {f"./{RABBITMQ}/{name}" for name in ("oaas.conf", "user.json", "definitions.json")}
+    assert all((ROOT / source).is_file() for source in mounted)
+    [script] = service["command"][2:]
+    assert all(mounted[f"./{RABBITMQ}/{name}"] in script for name in ("user.json", "definitions.json"))
+    [folder] = [line.split(" = ")[1] for line in document(f"{RABBITMQ}/oaas.conf").splitlines() if line.startswith("load_definitions")]
+    assert script.count(folder) == 2
+    user = json.loads(document(f"{RABBITMQ}/user.json"))
+    assert [one["vhost"] for one in user["permissions"]] == [one["name"] for one in definitions()["vhosts"]]
 
 
 def test_the_image_is_small_locked_and_nobodys_root() -> None:
