@@ -13,9 +13,9 @@ from contracts.values import TenantId
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
+from infra.unscoped_letters import EndedSagas, LetterSearch
 from services.ops import letters
 from services.ops.model import State
-from services.ops.searching import EndedSagas, LetterSearch
 
 _log: Final = logging.getLogger(__name__)
 _TOGETHER_MAX: Final = 500

@@ -27,11 +27,11 @@ from infra.consumer import attempted
 from infra.crash import crash_point
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
+from infra.unscoped_letters import LetterSearch
 from services.ops.intake import take_in
 from services.ops.metrics import NEW_FINGERPRINTS, REPLAYS_FAILED, TAKEN_IN
 from services.ops.model import Death
 from services.ops.opening import Arrived, Opened, husk, open_letters
-from services.ops.searching import LetterSearch
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE_S: Final = 60.0

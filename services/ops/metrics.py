@@ -23,8 +23,8 @@ from contracts.addresses import work_queues
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
+from infra.unscoped_letters import LetterSearch
 from services.ops.model import OPEN
-from services.ops.searching import LetterSearch
 
 _log: Final = logging.getLogger(__name__)
 _COUNT_EVERY_S: Final = 10.0
