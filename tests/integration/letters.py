@@ -39,7 +39,7 @@ def raised(error: Exception) -> Exception:
     """The same with a traceback."""
     try:
         raise error
-    except Exception as caught:
+    except type(error) as caught:
         return caught
 
 
@@ -56,10 +56,10 @@ class Dying:
         return UUID(str(self.headers["x-letter"]))
 
 
-def dying(envelope: Envelope, error: Exception | None = None, *, attempt: int = 1, **more: Any) -> Dying:
+def dying(envelope: Envelope, error: Exception | None = None, *, attempt: int = 1, more: Mapping[str, Any] | None = None) -> Dying:
     """It dies of this, for the first time or anew; `more` headers replace the consumer's own, None takes one away."""
     found: dict[str, Any] = dict(headers_of(envelope, raised(error or Poison("no shelf")), QUEUE, "inventory", attempt, uuid4()))
-    found |= {name.replace("_", "-"): value for name, value in more.items()}
+    found |= more or {}
     body = encode([envelope.model_dump_json(exclude_none=True)])
     return Dying(body, {name: value for name, value in found.items() if value is not None}, str(uuid4()))
 
@@ -97,9 +97,9 @@ async def taken_in(stage: Stage, *, letters: int, deaths: int | None = None, que
     return await rows(stage)
 
 
-def a_letter(tenant_id: TenantId | None = None, error: Exception | None = None, **more: Any) -> Dying:
+def a_letter(tenant_id: TenantId | None = None, error: Exception | None = None, more: Mapping[str, Any] | None = None) -> Dying:
     """One that died of a bug."""
-    return dying(reserve(tenant_id or TenantId(uuid4())), error, **more)
+    return dying(reserve(tenant_id or TenantId(uuid4())), error, more=more)
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ class LetterDesk:
     def operator(self, tenant_id: TenantId | None = None) -> dict[str, str]:
         return self.api.token("ops", tenant_id=tenant_id)
 
-    async def get(self, path: str = "", tenant_id: TenantId | None = None, **params: Any) -> httpx.Response:
+    async def get(self, path: str = "", tenant_id: TenantId | None = None, /, **params: Any) -> httpx.Response:
         """GET /v1/ops/dead-letters..., as an operator of all tenants or of one."""
         return await self.api.client.get(f"/v1/ops/dead-letters{path}", params=params, headers=self.operator(tenant_id))
 
-    async def ids(self, tenant_id: TenantId | None = None, **params: Any) -> list[str]:
+    async def ids(self, tenant_id: TenantId | None = None, /, **params: Any) -> list[str]:
         """Ids of the letters that fit, in the order of the list."""
         answer = await self.get("", tenant_id, **params)
         assert answer.status_code == 200, answer.text

@@ -1,6 +1,6 @@
 """A row of every table of every service, so that what is said of all tables can be tried on each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -54,9 +54,32 @@ def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
         "tenants.financial_transactions": {"id": id_of("entry"), **order, "kind": "CHARGE", "vat_rate": "ZERO", "amount_pence": 1}
         | {"vat_pence": 0, "month": month, "reference": "x", "entered_at": AT},
     }
-    for service in ("inventory", "orders", "payments", "sagas", "tenants"):
+    own |= _desk(id_of)
+    for service in ("inventory", "ops", "orders", "payments", "sagas", "tenants"):
         own |= _messages(service, id_of("message"))
     return {table: {"tenant_id": tenant_id, **row} for table, row in own.items()}
+
+
+def _desk(id_of: Callable[[str], UUID]) -> dict[str, Row]:
+    """Those of the operators' desk."""
+    letter, replay = {"letter_id": id_of("letter")}, {"replay_id": id_of("replay")}
+    texts = dict.fromkeys(("service", "type", "subject", "exception_type", "stack"), "x")
+    died = {"attempts": 1, "fingerprint": "x", "error": "x", "build": "x"}
+    return {
+        "ops.letter": {"id": id_of("letter"), "queue": "x", **texts, **died, "state": "DEAD", "deaths": 1, "is_native": False}
+        | {"is_readable": True, "first_died_at": AT, "died_at": AT, "changed_at": AT, "form": "ENVELOPE", "body": "{}", "headers": "{}"},
+        "ops.death": {"id": id_of("death"), **letter, "at": AT, **died},
+        "ops.letter_revision": {**letter, "revision": 1, "body": "{}", "actor": "x", "reason": "x", "at": AT, "diff": "[]"},
+        "ops.saga": {"id": id_of("saga"), "name": "x", "version": 1, "subject": "x", "state": "PARKED", "sequence": 1, "at": AT},
+        "ops.audit": {"id": id_of("audit"), "at": AT, "actor": "x", "verb": "x", "reason": "x", "outcome": "DONE", "detail": ""},
+        "ops.replay": {"id": id_of("replay"), "state": "PLANNED", "actor": "x", "reason": "x", "filter": "{}", "includes_ended": False}
+        | {"total": 1, "summary": "{}", "planned_at": AT, "expires_at": AT, "rate": 1, "stop_above_percent": 1}
+        | {"is_trusted": False, "detail": ""},
+        "ops.replay_item": {**replay, **letter, "number": 1, "queue": "x", "state": "WAITING", "revision": 0, "deaths": 1, "detail": ""},
+        "ops.question": {"id": id_of("question"), **letter, "queue": "x", "asked_at": AT},
+        "ops.finding": {"id": id_of("finding"), "kind": "x", "key": "x", "what": "x", "command": "x"}
+        | {"since": AT, "first_seen": AT, "seen_at": AT},
+    }
 
 
 def insert(table: str, row: Mapping[str, Any]) -> tuple[str, list[Any]]:

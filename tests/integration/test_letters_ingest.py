@@ -124,7 +124,7 @@ async def bring_to_replaying(desk: Stage, replay_id: UUID, ask: Any) -> None:
 async def test_a_letter_that_dies_of_its_replay_is_dead_again_and_the_replay_was_in_vain(desk: Stage) -> None:
     ask, replay_id = reserve(TenantId(uuid4())), uuid4()
     await bring_to_replaying(desk, replay_id, ask)
-    again = dying(ask, **{REPLAY: f"{replay_id}/{letter_id(ask.tenantid, QUEUE, ask.id)}"})
+    again = dying(ask, more={REPLAY: f"{replay_id}/{letter_id(ask.tenantid, QUEUE, ask.id)}"})
     await publish(desk, again, again)
     [letter] = await taken_in(desk, letters=1, deaths=2)
     assert (letter["state"], letter["replays_in_vain"], letter["replay_id"], letter["deaths"]) == ("DEAD", 1, replay_id, 2)

@@ -1,0 +1,281 @@
+"""Operators see what died: every filter, causes instead of thousands of letters, one letter as a whole; each its own tenant's only."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.messages import Envelope
+from contracts.orders import OrderPlaced
+from contracts.payments import AuthorisePayment
+from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
+from infra.clock import now
+from infra.settings import Settings
+from services.ops.intake import take_in
+from services.ops.model import letter_id
+from services.ops.opening import Arrived, open_letters
+from tests.integration.letters import QUEUE, Dying, LetterDesk, Poison, dying, letter_desk
+from tests.integration.messaging import envelope, reserve
+
+
+@pytest.fixture(scope="module")
+async def desk(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LetterDesk]:
+    async with letter_desk(settings, tmp_path_factory.mktemp("desk")) as opened:
+        yield opened
+
+
+async def keep(desk: LetterDesk, *died: Dying, queue: str = QUEUE, minutes_ago: float = 0) -> list[UUID]:
+    """As if they had been taken in then; their ids."""
+    at = now() - timedelta(minutes=minutes_ago)
+    found = [letter for one in died for letter in open_letters(Arrived(queue, one.body, one.headers, one.message_id), at)]
+    async with desk.api.transaction.batch() as batch:
+        for tenant_id in sorted({one.letter.tenant_id for one in found}):
+            async with batch.scope(tenant_id) as scope:
+                await take_in(scope, [one for one in found if one.letter.tenant_id == tenant_id])
+    return [one.letter.id for one in found]
+
+
+def raised_elsewhere(text: str) -> Exception:
+    """The same error from another place has another cause."""
+    try:
+        raise Poison(text)
+    except Poison as error:
+        return error
+
+
+async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterDesk) -> None:
+    tenant = TenantId(uuid4())
+    ask, paid = reserve(tenant), envelope(tenant, AuthorisePayment(order_id=OrderId(uuid4()), amount=5, token="tok_a"))
+    native = {
+        "x-service": None,
+        "x-letter": None,
+        "x-exception-type": None,
+        "x-death": [{"queue": "payments.commands.0", "reason": "rejected", "count": 1}],
+    }
+    [old] = await keep(desk, dying(ask, KeyError("shelf"), attempt=5), minutes_ago=60)
+    [new] = await keep(desk, dying(paid, more=native), queue="payments.commands.0")
+    [settled] = await keep(desk, dying(reserve(tenant)))
+    async with desk.api.transaction(tenant) as scope:
+        await scope.connection.execute("UPDATE ops.letter SET state = 'SETTLED' WHERE tenant_id = $1 AND id = $2", tenant, settled)
+    shown = (await desk.get(f"/{old}")).json()
+    half = (now() - timedelta(minutes=30)).isoformat()
+    for filters, expected in (
+        ({}, [new, old]),
+        ({"queue": QUEUE}, [old]),
+        ({"service": "inventory"}, [old]),
+        ({"service": "payments"}, [new]),
+        ({"type": "payments.AuthorisePayment.v1"}, [new]),
+        ({"saga": str(ask.sagaid)}, [old]),
+        ({"message": str(paid.id)}, [new]),
+        ({"fingerprint": shown["fingerprint"]}, [old]),
+        ({"state": "SETTLED"}, [settled]),
+        ({"state": "ARCHIVED"}, []),
+        ({"since": half}, [new]),
+        ({"until": half}, [old]),
+        ({"since": half, "until": half}, []),
+        ({"attempts_min": 5}, [old]),
+        ({"attempts_min": 6}, []),
+        ({"native": True}, [new]),
+        ({"native": False}, [old]),
+        ({"native": False, "type": "payments.AuthorisePayment.v1"}, []),
+    ):
+        assert await desk.ids(tenant=str(tenant), **filters) == [str(id) for id in expected], filters
+
+
+@pytest.mark.parametrize("path", ["", "/groups"])
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"state": "LOST"}, "state"),
+        ({"tenant": "x"}, "tenant"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-11-23T10:00:00"}, "since"),
+        ({"attempts_min": "-1"}, "attempts_min"),
+        ({"queue": ""}, "queue"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_a_wrong_filter_is_named(desk: LetterDesk, path: str, params: dict[str, str], field: str) -> None:
+    refused = await desk.get(path, **params)
+    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "AAAA", "A" * 31 + "="])
+async def test_a_cursor_that_was_not_given_out_is_refused(desk: LetterDesk, cursor: str) -> None:
+    assert (await desk.get(cursor=cursor)).status_code == 400
+
+
+async def test_pages_neither_repeat_nor_leave_out_what_was_there_while_letters_arrive(desk: LetterDesk) -> None:
+    tenant = TenantId(uuid4())
+    # All at the same instant.
+    there = {str(id) for id in await keep(desk, *(dying(reserve(tenant)) for _ in range(7)), minutes_ago=1)}
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await desk.get(tenant=str(tenant), limit=2, **cursor)).json()
+        seen += [letter["id"] for letter in page["letters"]]
+        await keep(desk, dying(reserve(tenant)))
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert sorted(seen) == sorted(there)
+
+
+async def test_causes_are_grouped_with_what_an_operator_asks_first(desk: LetterDesk) -> None:
+    one, other = sorted([TenantId(uuid4()), TenantId(uuid4())])
+    mine = f"{uuid4().hex[:16]}"
+    cause = {"x-fingerprint": mine}
+    await keep(desk, *(dying(reserve(one), Poison("old"), more=cause) for _ in range(3)), minutes_ago=60)
+    [event] = await keep(desk, dying(reserve(other), Poison("new"), more={**cause, "x-build": "b2"}), queue="orders.commands.0")
+    found = (await desk.get("/groups", fingerprint=mine)).json()
+    [group] = found["groups"]
+    assert (found["total"], found["causes"]) == (4, 1)
+    assert (group["count"], group["tenants"], group["error"], group["sample"]) == (4, 2, "new", str(event))
+    assert group["queues"] == {QUEUE: 3, "orders.commands.0": 1}
+    assert group["types"] == {"inventory.ReserveStock.v1": 4}
+    assert sorted(group["builds"].values()) == [1, 3]
+    assert group["exception_type"] == "Poison"
+    assert group["first_seen"] < group["last_seen"]
+
+
+async def test_the_largest_group_comes_first(desk: LetterDesk) -> None:
+    tenant = TenantId(uuid4())
+    await keep(desk, *(dying(reserve(tenant), raised_elsewhere("b")) for _ in range(2)))
+    await keep(desk, *(dying(reserve(tenant), KeyError("a")) for _ in range(5)))
+    found = (await desk.get("/groups", tenant=str(tenant))).json()
+    assert [(group["exception_type"], group["count"]) for group in found["groups"]] == [("KeyError", 5), ("Poison", 2)]
+    assert (found["total"], found["causes"]) == (7, 2)
+
+
+async def test_a_letter_is_shown_as_a_whole(desk: LetterDesk) -> None:
+    tenant = TenantId(uuid4())
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    ask = reserve(tenant).model_copy(update={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    [id] = await keep(desk, dying(ask, KeyError("shelf"), attempt=2))
+    async with desk.api.transaction(tenant) as scope:
+        await scope.connection.execute(
+            "INSERT INTO ops.saga (tenant_id, id, name, version, subject, state, step, sequence, at)"
+            " VALUES ($1, $2, $3, 2, $4, $5, $6, 7, $7)",
+            *(tenant, ask.sagaid, "place-order", "x", "PARKED", "reserve-stock", scope.now),
+        )
+    shown = (await desk.get(f"/{id}")).json()
+    assert shown["body"] == json.loads(ask.model_dump_json(exclude_none=True))
+    assert (shown["error"], shown["trace_id"], shown["original_body"], shown["revisions"]) == ("'shelf'", trace, None, [])
+    assert "KeyError" in shown["stack"]
+    assert shown["headers"]["x-attempt"] == 2
+    assert [death["attempts"] for death in shown["deaths_history"]] == [2]
+    assert (shown["saga"]["state"], shown["saga"]["step"], shown["saga"]["id"]) == ("PARKED", "reserve-stock", str(ask.sagaid))
+    assert shown["flags"] == []
+
+
+async def test_what_to_know_before_a_replay_is_flagged(desk: LetterDesk, settings: Settings) -> None:
+    tenant = TenantId(uuid4())
+    ask = reserve(tenant)
+    [id] = await keep(desk, dying(ask), minutes_ago=settings.dead_letter_keep_days * 24 * 60 + 1)
+    async with desk.api.transaction(tenant) as scope:
+        await scope.connection.execute("UPDATE ops.letter SET replays_in_vain = 3 WHERE tenant_id = $1", tenant)
+        await scope.connection.execute(
+            "INSERT INTO ops.saga (tenant_id, id, name, version, subject, state, sequence, at) VALUES ($1, $2, $3, 2, $4, $5, 7, $6)",
+            *(tenant, ask.sagaid, "place-order", "x", "ABANDONED", scope.now),
+        )
+    flags = (await desk.get(f"/{id}")).json()["flags"]
+    assert [flag.split(":")[0] for flag in flags] == ["its saga has ended (ABANDONED)", "held back", "too old to be replayed"]
+
+
+async def test_a_cards_token_is_kept_and_never_shown(desk: LetterDesk) -> None:
+    tenant, secret = TenantId(uuid4()), "tok_secret"
+    placed = OrderPlaced(
+        order_id=OrderId(uuid4()),
+        shop_id=ShopId(uuid4()),
+        lines=(OrderLine(sku="A", quantity=1),),
+        total=1,
+        placed_at=now(),
+        payment=secret,
+    )
+    command = envelope(tenant, AuthorisePayment(order_id=OrderId(uuid4()), amount=5, token=secret))
+    torn = b'[{"data": {"token": "tok_secret", "token": \'tok_secret\', "payment":tok_secret'
+    nobody = {"x-tenant": None, "x-message-type": None}
+    ids = await keep(
+        desk,
+        dying(command),
+        dying(envelope(tenant, placed)),
+        Dying(torn, {**dying(command).headers, **nobody}, "m1"),
+        Dying(torn + b"\xff\x00", {**dying(command).headers, **nobody}, "m2"),
+        Dying(b"[" + torn[1:].replace(b"'", b'"').replace(b":tok_secret", b':"tok_secret"') + b"}}]", {}, "m3"),
+    )
+    stored = 0
+    for id in ids:
+        shown = (await desk.get(f"/{id}")).text
+        assert secret not in shown
+        assert "(hidden)" in shown
+        for owner in (tenant, TenantId(UUID(int=0))):
+            async with desk.api.transaction(owner) as scope:
+                bodies = await scope.connection.fetch("SELECT body, form FROM ops.letter WHERE tenant_id = $1 AND id = $2", owner, id)
+                stored += sum(secret in row["body"] or row["form"] == "BASE64" for row in bodies)
+    assert stored == len(ids)
+
+
+async def test_an_edited_letter_shows_both_payloads_and_its_revisions(desk: LetterDesk) -> None:
+    from services.ops import letters
+
+    tenant = TenantId(uuid4())
+    ask = reserve(tenant)
+    [id] = await keep(desk, dying(ask))
+    mended = ask.model_dump_json(exclude_none=True).replace('"quantity":1', '"quantity":2')
+    diff: list[dict[str, Any]] = [
+        {"path": "lines[0].quantity", "before": 1, "after": 2},
+        {"path": "data.token", "before": "tok_a", "after": "tok_b"},
+    ]
+    async with desk.api.transaction(tenant) as scope:
+        letter = (await letters.lock(scope, [id]))[id]
+        await letters.revise(scope, letter, mended, actor="ada", reason="typo", diff=json.dumps(diff))
+    shown = (await desk.get(f"/{id}")).json()
+    assert shown["revision"] == 1
+    assert shown["body"]["data"]["lines"][0]["quantity"] == 2
+    assert shown["original_body"]["data"]["lines"][0]["quantity"] == 1
+    [revision] = shown["revisions"]
+    assert (revision["actor"], revision["reason"], revision["diff"][0]) == ("ada", "typo", diff[0])
+    assert "tok_" not in json.dumps(shown)
+
+
+async def test_a_tenants_operator_sees_nothing_of_others(desk: LetterDesk) -> None:
+    mine, theirs = TenantId(uuid4()), TenantId(uuid4())
+    [own] = await keep(desk, dying(reserve(mine)))
+    [foreign] = await keep(desk, dying(reserve(theirs)))
+    [nobodys] = await keep(desk, Dying(b"junk", {"x-letter": str(uuid4())}, "m"))
+    assert await desk.ids(mine) == [str(own)]
+    assert await desk.ids(mine, tenant=str(mine)) == [str(own)]
+    assert (await desk.get("/groups", mine)).json()["total"] == 1
+    assert (await desk.get(f"/{own}", mine)).status_code == 200
+    for id in (foreign, nobodys, uuid4()):
+        refused = await desk.get(f"/{id}", mine)
+        assert (refused.status_code, refused.json()["title"]) == (404, "Unknown letter")
+        assert str(theirs) not in refused.text
+    for path in ("", "/groups"):
+        for other in (theirs, UUID(int=0)):
+            assert (await desk.get(path, mine, tenant=str(other))).status_code == 403
+    everybody = [*await desk.ids(limit=200)]
+    assert {str(own), str(foreign)} <= set(everybody)
+
+
+@pytest.mark.parametrize("scopes", [("orders:read",), ("tenants:admin",)])
+async def test_nobody_but_an_operator_sees_letters(desk: LetterDesk, scopes: tuple[str, ...]) -> None:
+    for path in ("", "/groups", f"/{uuid4()}"):
+        refused = await desk.api.client.get(f"/v1/ops/dead-letters{path}", headers=desk.api.token(*scopes))
+        assert refused.status_code == 403
+        assert (await desk.api.client.get(f"/v1/ops/dead-letters{path}")).status_code == 401
+
+
+async def test_a_word_that_is_no_id_is_told(desk: LetterDesk) -> None:
+    refused = await desk.get("/goups")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "letter_id")
+
+
+def test_a_letters_id_tells_nothing_of_its_message() -> None:
+    ask: Envelope = reserve(TenantId(uuid4()))
+    ids = {letter_id(ask.tenantid, queue, ask.id) for queue in (QUEUE, "orders.commands.0")}
+    assert len(ids | {ask.id}) == 3
+    assert SagaId(ask.id) not in ids
