@@ -2,20 +2,25 @@
 
 What a service commits is handed over here instead of to a broker, and routed by the bindings of the real one. On its way it may be
 delayed, overtaken, copied, grouped with others, lost, or die with the process that was to publish it; its outbox row stays then.
+What waits on the retry ladder comes back at once, or when time passes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic_core import from_json
 
-from contracts.addresses import Address, bindings, work_queues
+from contracts import headers
+from contracts.addresses import DEAD_LETTERS, DESK, Address, bindings, replay_address, retry_queues, work_queues
+from contracts.catalog import name_of
+from contracts.desk import LetterSettled
 from contracts.messages import Envelope
 from contracts.values import TenantId
+from infra.errors import Retryable
 from infra.frames import encode
 from infra.outbox import Outgoing
 
@@ -53,6 +58,11 @@ class Faults:
         if self._broken.setdefault(envelope.id, self.happens(0.4)):
             raise Bug("the use case has a bug")
 
+    def may_stumble(self) -> None:
+        """Raises Retryable now and then."""
+        if self.happens(0.05):
+            raise Retryable("in a moment it will work")
+
     def mend(self) -> None:
         """What was broken is tried anew."""
         self._broken.clear()
@@ -69,6 +79,11 @@ class Frame:
     def body(self) -> bytes:
         return encode([one.body for one in self.envelopes])
 
+    @property
+    def headers(self) -> Mapping[str, str | int]:
+        """What it says of its envelope, if it has a say."""
+        return self.envelopes[0].headers or {}
+
 
 @dataclass
 class Network:
@@ -84,6 +99,10 @@ class Network:
     """By service: rows of its outbox that only a sweeper can publish."""
     stragglers: list[tuple[str, Frame]] = field(default_factory=list)
     """Copies that arrive when all is over."""
+    waiting: list[tuple[str, Frame]] = field(default_factory=list)
+    """On the retry ladder, with the queue that they come from."""
+    unheard: dict[str, None] = field(default_factory=dict)
+    """Replays of letters of which nobody has said yet what came of them."""
     silent: dict[str, None] = field(default_factory=dict)
     """Queues that nobody reads at present."""
     told: list[str] = field(default_factory=list)
@@ -103,24 +122,56 @@ class Network:
     def publish(self, service: str, outgoing: Sequence[Outgoing]) -> None:
         """Route to every queue that is bound, in an order that does not depend on random ids."""
         for one in sorted(outgoing, key=_sort_key):
-            found = _QUEUES[one.address]
-            assert found, f"{one.address} leads nowhere"
-            for queue in found:
-                if queue in self.queues:
-                    self.queues[queue].append(Frame((one,)))
-                else:
-                    self.letters.append((one.address.routing_key, one))
+            self._note_what_came_of_replays(one)
+            if one.address.exchange in retry_queues():
+                self._wait(one)
+            else:
+                self._deliver(one)
             # A confirm that came too late: the sweeper publishes it once more.
             if not self.faults.happens(0.1):
                 self.unpublished[service].pop((one.tenant_id, one.id), None)
                 self.confirmed[service][one.tenant_id, one.id] = None
+
+    def _deliver(self, one: Outgoing) -> None:
+        found = _QUEUES[one.address]
+        assert found, f"{one.address} leads nowhere"
+        for queue in found:
+            if queue in self.queues:
+                self.queues[queue].append(Frame((one,)))
+            else:
+                self.letters.append((one.address.routing_key, one))
+
+    def _wait(self, one: Outgoing) -> None:
+        queue, frame = one.address.routing_key, Frame((one,))
+        if self.faults.random.random() < 0.5:
+            self.queues[queue].append(frame)
+        else:
+            self.waiting.append((queue, frame))
+
+    def _note_what_came_of_replays(self, one: Outgoing) -> None:
+        if one.address.exchange == DEAD_LETTERS:
+            self.unheard.pop(str((one.headers or {}).get(headers.REPLAY)), None)
+        envelope = from_json(one.body)
+        if envelope["type"] == name_of(LetterSettled):
+            self.unheard.pop(f"{envelope['data']['replay_id']}/{envelope['data']['letter_id']}", None)
+
+    def bring_back(self) -> bool:
+        """The time of everything on the retry ladder is over; False if nothing is there."""
+        found = bool(self.waiting)
+        for queue, frame in self.waiting:
+            self.queues[queue].append(frame)
+        self.waiting.clear()
+        return found
 
     def take(self) -> tuple[str, list[Frame]] | None:
         """Some frames of one queue in any order; copies may stay behind. None if nobody has anything to read."""
         readable = [queue for queue, frames in self.queues.items() if frames and queue not in self.silent]
         if not readable:
             return None
-        random, queue = self.faults.random, self.faults.random.choice(readable)
+        random = self.faults.random
+        # Nobody waits for what the desk hears: it does not take everybody's turn.
+        others = [queue for queue in readable if not queue.startswith(DESK)]
+        queue = random.choice(others if others and random.random() < 0.8 else readable)
         waiting = self.queues[queue]
         random.shuffle(waiting)
         many = min(len(waiting), random.randint(1, FRAMES_MAX)) if self.faults.trouble else len(waiting)
@@ -146,7 +197,8 @@ class Network:
         lossy = [queue for queue, frames in self.queues.items() if frames and ".events." not in queue]
         if lossy:
             frames = self.queues[self.faults.random.choice(lossy)]
-            frames.pop(self.faults.random.randrange(len(frames)))
+            lost = frames.pop(self.faults.random.randrange(len(frames)))
+            self.unheard.pop(str(lost.headers.get(headers.REPLAY)), None)
 
     def fall_silent(self) -> None:
         """One of the queues has no reader for a while."""
@@ -159,16 +211,24 @@ class Network:
         for queue, letter in self.letters:
             # Nobody asks again for an event, nor for what the coordinator gave up: those wait for people.
             if all_of_them or ".events." in queue or queue.startswith("sagas.") or self.faults.random.random() < 0.3:
-                self.queues[queue].append(Frame((letter,)))
+                self.queues[queue].append(Frame((self._again(queue, letter),)))
             else:
                 kept.append((queue, letter))
         self.letters = kept
 
+    def _again(self, queue: str, letter: Outgoing) -> Outgoing:
+        told = letter.headers or {}
+        replaying = f"{uuid4()}/{told[headers.LETTER]}"
+        self.unheard[replaying] = None
+        return replace(letter, address=replay_address(queue), headers={headers.REPLAY: replaying})
+
     def _grouped(self, frames: list[Frame]) -> list[Frame]:
-        fresh = tuple(one for frame in frames if not frame.redelivered for one in frame.envelopes)
+        # What has headers of its own travels alone.
+        alone = [frame for frame in frames if frame.redelivered or frame.headers]
+        fresh = tuple(one for frame in frames if not (frame.redelivered or frame.headers) for one in frame.envelopes)
         if len(fresh) < 2 or self.faults.random.random() < 0.5:
             return frames
-        return [Frame(fresh), *(frame for frame in frames if frame.redelivered)]
+        return [Frame(fresh), *alone]
 
 
 def _routes() -> dict[Address, list[str]]:
@@ -180,8 +240,8 @@ def _routes() -> dict[Address, list[str]]:
 
 def _sort_key(one: Outgoing) -> tuple[str, str]:
     envelope = from_json(one.body)
-    # The subjects are orders, whose ids sort by the time at which they were placed.
-    return envelope["subject"], envelope["type"]
+    # The subjects are orders, whose ids sort by the time at which they were placed; those of reports are letters, and random.
+    return "" if envelope["type"] == name_of(LetterSettled) else envelope["subject"], envelope["type"]
 
 
 _QUEUES: Final = _routes()

@@ -42,7 +42,7 @@ from tests.integration.purse import REFUSED_TOKEN, Purse
 MORNING: Final = datetime(2020, 3, 2, 6, tzinfo=UTC)
 SKUS: Final = ("APPLE", "PEAR")
 PRICE_PENCE: Final = 100
-TROUBLED_STEPS_MAX: Final = 24
+TROUBLED_STEPS_MAX: Final = 20
 QUIET_STEPS_MAX: Final = 400
 
 
@@ -105,6 +105,8 @@ class World:
         self.network.silent.clear()
         self.network.replay()
         await self._calm_down()
+        if self.random.random() < 0.3:
+            await self.people.cancel()
         await self._complete()
         # A copy that arrives or a letter that somebody replays when all is over must not harm either.
         self.network.let_stragglers_arrive()
