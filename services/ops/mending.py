@@ -122,7 +122,10 @@ def _wrong(type_: str, before: Any, after: Mapping[str, Any]) -> list[FieldError
     try:
         message.model_validate({name: value for name, value in after.items() if name not in strange})
     except ValidationError as error:
-        return [field_error({**one, "loc": ("body", "data", *one["loc"])}) for one in error.errors(include_url=False, include_input=False)]
+        found = error.errors(include_url=False, include_input=False)
+        # Of a list without its wrong items it is also said that it is too short: the items are what is to be mended.
+        within = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
+        return [field_error({**one, "loc": ("body", "data", *one["loc"])}) for one in found if one["loc"] not in within]
     return []
 
 
