@@ -8,8 +8,11 @@ from uuid import UUID
 
 import typer
 
+from infra.cli_letters_acting import acting_app
 from infra.cli_letters_drain import drain_app
-from infra.cli_letters_filters import as_flags, as_query, filtered
+from infra.cli_letters_filters import Url, as_flags, as_query, filtered
+from infra.cli_letters_mending import mending_app
+from infra.cli_letters_replay import replay_app
 from infra.plainly import JSON, OUT, plainly, print_json
 
 letters_app: Final = typer.Typer(
@@ -17,8 +20,6 @@ letters_app: Final = typer.Typer(
     rich_markup_mode="markdown",
     help="Messages that failed for good: find the causes, mend, send them again.\n\nStart with `oaas dead-letters groups`.",
 )
-PATH: Final = "/dead-letters"
-Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
 Json = Annotated[bool, JSON]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="how many at most")]
 Cursor = Annotated[str | None, typer.Option(help="go on where the last page ended")]
@@ -46,6 +47,7 @@ Examples: `oaas dead-letters audit`, `oaas dead-letters audit --letter ID`, `oaa
 def groups(chosen: dict[str, Any], url: Url = None, json_: Json = False) -> None:
     from infra.clock import now
     from infra.desk_client import here
+    from infra.letters_client import PATH
     from infra.letters_drawing import draw_groups
 
     with here(url) as client:
@@ -59,6 +61,7 @@ def groups(chosen: dict[str, Any], url: Url = None, json_: Json = False) -> None
 def list_(chosen: dict[str, Any], limit: Limit = 30, cursor: Cursor = None, url: Url = None, json_: Json = False) -> None:
     from infra.clock import now
     from infra.desk_client import here
+    from infra.letters_client import PATH
     from infra.letters_drawing import draw_letters
 
     with here(url) as client:
@@ -71,6 +74,7 @@ def list_(chosen: dict[str, Any], limit: Limit = 30, cursor: Cursor = None, url:
 def show(letter: Annotated[UUID, typer.Argument(help="the letter's id")], url: Url = None, json_: Json = False) -> None:
     from infra.clock import now
     from infra.desk_client import here
+    from infra.letters_client import PATH
     from infra.letters_drawing import draw_letter
 
     with here(url) as client:
@@ -89,11 +93,15 @@ def audit(
     json_: Json = False,
 ) -> None:
     from infra.desk_client import here
-    from infra.replays_drawing import draw_audit
+    from infra.letters_acts_drawing import draw_audit
+    from infra.letters_client import PATH
 
     with here(url) as client:
         page = client.get(f"{PATH}/audit", letter=letter, replay=replay, limit=limit, cursor=cursor)
     print_json(page) if json_ else draw_audit(OUT, page)
 
 
+letters_app.add_typer(replay_app)
+letters_app.add_typer(mending_app)
+letters_app.add_typer(acting_app)
 letters_app.add_typer(drain_app)

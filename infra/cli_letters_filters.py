@@ -2,30 +2,46 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import typer
 
+from infra.plainly import ERRORS
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGO: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhd])")
+
+
+def _which(*words: str, **more: Any) -> Any:
+    return typer.Option(*words, rich_help_panel="Which letters", **more)
+
+
 _FLAGS: Final[Mapping[str, Any]] = {
-    "fingerprint": Annotated[str | None, typer.Option(help="its cause, as `groups` lists them")],
-    "queue": Annotated[str | None, typer.Option(help="where it died, such as inventory.commands.0")],
-    "service": Annotated[str | None, typer.Option(help="whose code gave it up, such as inventory")],
-    "type": Annotated[str | None, typer.Option(help="the message's name, such as inventory.ReserveStock.v1")],
-    "tenant": Annotated[str | None, typer.Option(help="id of its tenant")],
-    "saga": Annotated[str | None, typer.Option(help="id of the saga that it belongs to")],
-    "message": Annotated[str | None, typer.Option(help="id of the message")],
-    "state": Annotated[str | None, typer.Option(help="DEAD, REPLAYING, SETTLED or ARCHIVED; what is open if it is left out")],
-    "since": Annotated[str | None, typer.Option(help="died at or after: 30m, 2h, 7d ago, or a time such as 2026-03-01T22:00Z")],
-    "until": Annotated[str | None, typer.Option(help="died before, written the same way")],
-    "attempts_min": Annotated[int | None, typer.Option(min=0, help="was tried at least so often")],
-    "native": Annotated[
-        bool | None, typer.Option("--native/--not-native", help="given up by the broker (its workers died) or by our code")
-    ],
+    "fingerprint": Annotated[str | None, _which(help="its cause, as `groups` lists them")],
+    "queue": Annotated[str | None, _which(help="where it died, such as inventory.commands.0")],
+    "service": Annotated[str | None, _which(help="whose code gave it up, such as inventory")],
+    "type": Annotated[str | None, _which(help="the message's name, such as inventory.ReserveStock.v1")],
+    "tenant": Annotated[str | None, _which(help="id of its tenant")],
+    "saga": Annotated[str | None, _which(help="id of the saga that it belongs to")],
+    "message": Annotated[str | None, _which(help="id of the message")],
+    "state": Annotated[str | None, _which(help="DEAD, REPLAYING, SETTLED or ARCHIVED; what is open if it is left out")],
+    "since": Annotated[str | None, _which(help="died at or after: 30m, 2h, 7d ago, or a time such as 2026-03-01T22:00Z")],
+    "until": Annotated[str | None, _which(help="died before, written the same way")],
+    "attempts_min": Annotated[int | None, _which(min=0, help="was tried at least so often")],
+    "native": Annotated[bool | None, _which("--native/--not-native", help="given up by the broker (its workers died) or by our code")],
 }
+
+
+Ids = Annotated[
+    list[UUID] | None, typer.Argument(help="letters by their ids; or leave them out and say which with filters", show_default=False)
+]
+Reason = Annotated[str, typer.Option(help="why: it is kept with your name in the audit", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting")]
+Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,6 +59,19 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     return run
+
+
+def require_somebody(*, yes: bool, as_json: bool) -> None:
+    """Raises ValueError if nobody could answer the question that is to come."""
+    if as_json and not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise ValueError("nobody is there to be asked: say --yes to act on what is found, or --dry-run to count it")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless it is answered already; ends with exit code 1 if the answer is no."""
+    if not yes and not typer.confirm(question, err=True):
+        ERRORS.print("nothing was done")
+        raise typer.Exit(1)
 
 
 def as_query(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,14 @@ class Counting:
             self._bar.start()
             self._shown = True
 
+    def hide(self) -> None:
+        """Not shown for now: somebody is asked something."""
+        if self._shown:
+            self._bar.stop()
+            self._shown = False
+
     def __enter__(self) -> "Counting":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shown:
-            self._bar.stop()
+        self.hide()

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 
 from rich.console import Console
@@ -46,7 +47,7 @@ def draw_letters(out: Console, page: Json, now: datetime) -> None:
             "tries": f"{one['attempts']} x, died {one['deaths']} x",
             "tenant": one["tenant"],
         }
-        table.add_row(*(cells[column] for column in columns))
+        table.add_row(*as_text(cells[column] for column in columns))
     out.print(table)
     if page["next"]:
         out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
@@ -117,6 +118,8 @@ def to_do(letter: Json) -> dict[str, str]:
         found[f"{command} edit {id} --reason '...'"] = "mend what it says"
         found[f"{command} replay {id} --reason '...'"] = "send it again; it asks first"
         found[f"{command} replay --fingerprint {letter['fingerprint']} --reason '...' --canary 5"] = "and all others of this cause"
+    else:
+        found[f"{command} replay {id} --reason '...'"] = "send it again as it came; it asks first"
     found[f"{command} archive {id} --reason '...'"] = "nobody wants it handled"
     return found
 
@@ -125,7 +128,7 @@ def own_frames(stack: str) -> Iterator[str]:
     """The frames of the stack that are in our code, `infra/batch.py:57 commit   the line`; its end if there is none."""
     lines = stack.splitlines()
     found = []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         frame = _FRAME.match(line)
         if frame and not _OTHERS.search(frame["file"]):
             code = "" if _FRAME.match(following) else following.strip()
@@ -133,11 +136,9 @@ def own_frames(stack: str) -> Iterator[str]:
     yield from (plain(line) for line in (found or lines)[-_FRAMES_MAX:])
 
 
-def diff_lines(diff: Sequence[Json]) -> Iterator[Text]:
-    """What an edit changes, a line for each field before and after."""
-    for change in diff:
-        for sign, style, value in (("-", "red", change["before"]), ("+", "green", change["after"])):
-            yield Text(f"  {sign} {plain(change['path'])} = {plain(json.dumps(value, ensure_ascii=False))}", style)
+def as_text(cells: Iterable[str | Text]) -> Iterator[Text]:
+    """The cells of a row as they are: a string could be read as markup."""
+    return (cell if isinstance(cell, Text) else Text(cell) for cell in cells)
 
 
 def ago(at: str, now: datetime) -> str:
@@ -207,8 +208,9 @@ def _history(out: Console, letter: Json, now: datetime) -> None:
         out.print(Text("Who edited it", "bold"))
     for one in letter["revisions"][:_HISTORY_MAX]:
         out.print(Text(f"  {one['revision']}. {plain(one['actor'])}, {ago(one['at'], now)}: {plain(one['reason'])}"), soft_wrap=True)
-        for line in diff_lines(one["diff"]):
-            out.print(Text("   ").append(line), soft_wrap=True)
+        for change in one["diff"]:
+            before, after = (plain(json.dumps(change[name], ensure_ascii=False)) for name in ("before", "after"))
+            out.print(Text(f"     {plain(change['path'])}: {before} -> {after}"), soft_wrap=True)
     if len(letter["deaths_history"]) > 1:
         out.print()
         out.print(Text("When it died", "bold"))

@@ -1,6 +1,6 @@
-"""What operators see of replays in a terminal: the plan before, how far it is, what came of it; and the audit."""
+"""What operators see of replays in a terminal: the plan before, how far it is, what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.desk_drawing import plain
-from infra.letters_drawing import ago, clock, draw_next
+from infra.letters_acts_drawing import draw_numbers
+from infra.letters_drawing import ago, as_text, clock, draw_next
 
 Json = Mapping[str, Any]
 
@@ -40,7 +41,6 @@ _COUNTS: Final[Mapping[str, str]] = {
     "sent": "on their way",
     "waiting": "not sent yet",
 }
-_ROWS_MAX: Final = 12
 _SAMPLES_MAX: Final = 3
 _LIST: Final = {"replay": 0, "state": 0, "letters": 0, "settled": 0, "failed": 0, "by": 110, "planned": 130, "reason": 150}
 """Columns of the list, and how wide a terminal has to be for each: an id is never broken."""
@@ -49,13 +49,7 @@ _LIST: Final = {"replay": 0, "state": 0, "letters": 0, "settled": 0, "failed": 0
 def draw_plan(out: Console, plan: Json) -> None:
     """What would be sent, what would not, and what to know before."""
     out.print(f"{plan['total']} letters would be sent again", style="bold", highlight=False)
-    for name in ("queue", "type", "tenant"):
-        numbers = list(plan[f"by_{name}"].items())
-        for what, number in numbers[:_ROWS_MAX]:
-            out.print(Text(f"  {name:<7}{number:>8}  {plain(what) or 'no message'}"), soft_wrap=True)
-        if len(numbers) > _ROWS_MAX:
-            rest = numbers[_ROWS_MAX:]
-            out.print(Text(f"  {name:<7}{sum(number for _, number in rest):>8}  in {len(rest)} more"))
+    draw_numbers(out, plan)
     for why, number in plan["left_out"].items():
         if number:
             out.print(Text(f"  left out{number:>7}  {_LEFT_OUT.get(why, why)}", "yellow"), soft_wrap=True)
@@ -66,8 +60,8 @@ def draw_plan(out: Console, plan: Json) -> None:
     out.print(f"plan {plan['id']}, to be started until {clock(plan['expires_at'])}", highlight=False, soft_wrap=True)
 
 
-def draw_replay(out: Console, replay: Json) -> None:
-    """How far one replay is, and what can be done with it now."""
+def draw_replay(out: Console, replay: Json, outcomes: Sequence[Json] = ()) -> None:
+    """How far one replay is, what came of these letters of it, and what can be done with it now."""
     out.print(Text.assemble((f"replay {replay['id']}  ", "bold"), (replay["state"], COLOURS.get(replay["state"], ""))), soft_wrap=True)
     for name, meaning in _COUNTS.items():
         if replay[name]:
@@ -75,16 +69,17 @@ def draw_replay(out: Console, replay: Json) -> None:
     out.print(f"  {replay['total']:>8}  in the plan, by {plain(replay['actor'])}: {plain(replay['reason'])}", highlight=False, markup=False)
     if replay["detail"]:
         out.print(Text(f"  {plain(replay['detail'])}", "red" if replay["state"] == "STOPPED" else ""), soft_wrap=True)
+    for one in outcomes:
+        line = Text.assemble(f"  {one['letter_id']}  ", (one["state"], COLOURS.get(one["state"], "")), f"  {plain(one['detail'])}")
+        out.print(line, soft_wrap=True)
     draw_next(out, to_do(replay))
 
 
-def draw_failures(out: Console, outcomes: Json) -> None:
-    """Letters of a replay that did not settle, and why."""
-    for one in outcomes["outcomes"]:
-        line = Text.assemble(f"  {one['letter_id']}  ", (one["state"], COLOURS.get(one["state"], "")), f"  {plain(one['detail'])}")
-        out.print(line, soft_wrap=True)
-    if outcomes["next"]:
-        out.print("  ... and more", style="dim")
+def in_a_word(replay: Json) -> str:
+    """What a bar says of a replay that goes on."""
+    failed = f", {replay['failed']} failed" if replay["failed"] else ""
+    waits = f", {plain(replay['detail'])}" if replay["detail"] else ""
+    return f"{replay['state'].lower()}{failed}{waits}"
 
 
 def to_do(replay: Json) -> dict[str, str]:
@@ -129,24 +124,7 @@ def draw_replays(out: Console, page: Json, now: datetime) -> None:
             "planned": ago(one["planned_at"], now),
             "reason": plain(one["reason"]),
         }
-        table.add_row(*(cells[column] for column in columns))
+        table.add_row(*as_text(cells[column] for column in columns))
     out.print(table)
-    if page["next"]:
-        out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
-
-
-def draw_audit(out: Console, page: Json) -> None:
-    """Who did what, when and why; the newest first."""
-    if not page["entries"]:
-        out.print("nobody has done anything")
-    for one in page["entries"]:
-        about = " ".join(f"{name} {one[name]}" for name in ("letter", "replay") if one[name])
-        what = f"{clock(one['at'])}  {plain(one['actor'])}  {plain(one['verb'])} {about or plain(one['filter'] or '')}"
-        out.print(
-            Text.assemble(f"{what}  ", (plain(one["outcome"]), "red" if one["outcome"] in ("REFUSED", "FAILED") else "")), soft_wrap=True
-        )
-        why = ": ".join(plain(one[name]) for name in ("reason", "detail") if one[name])
-        if why:
-            out.print(Text(f"    {why}", "dim"), soft_wrap=True)
     if page["next"]:
         out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)

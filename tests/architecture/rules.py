@@ -15,6 +15,7 @@ CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
     "infra/auth.py": "a token is valid at the time of the request",
     "infra/cli_letters.py": "how long ago it was, to who looks",
+    "infra/cli_letters_replay.py": "how long ago it was, to who looks",
     "infra/cli_letters_filters.py": "what `2h` ago is, to who types it",
     "infra/dev/acquirer.py": "a server of somebody else's",
     "infra/retention.py": "a timer",

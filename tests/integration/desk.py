@@ -1,6 +1,5 @@
 """Operators at work on a real database: their routes behind the whole HTTP edge, and sagas brought to where a test needs them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from contracts.catalog import name_of
@@ -24,7 +22,6 @@ from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
 from infra import clock
 from infra.batch import Batches
 from infra.database import open_pool
-from infra.dev.ports import LOOPBACK, kept_port
 from infra.http import create_app
 from infra.settings import Settings
 from infra.token import ensure_development_key
@@ -36,6 +33,7 @@ from sagas.engine.instance import ABANDON_STEP, Phase, State, command_id
 from sagas.main import SERVICE
 from tests.conformance.places import opened
 from tests.integration.serving import Api
+from tests.integration.terminal import on_a_port
 
 FAULT: Final = StepFaulted(error="KeyError: 'shelf'", fingerprint="f00d" * 4)
 Answer = tuple[str, Phase, Reply]
@@ -167,23 +165,14 @@ async def at_the_desk(settings: Settings, home: Path) -> AsyncIterator[Desk]:
         stack.push_async_callback(sweeper.dispose)
         administrator = await asyncpg.connect(settings.postgres_url)
         stack.push_async_callback(administrator.close)
-        operators = SERVICE.operators_router(transaction, sweeper, settings)
+        own, operators = SERVICE.router(transaction, settings), SERVICE.operators_router(transaction, sweeper, settings)
+        assert own is not None
         assert operators is not None
-        routers = {"sagas": SERVICE.router(transaction, settings), "operators": operators}
+        routers = {"sagas": own, "operators": operators}
         app = create_app("test", routers, verifier=verifier, registry=CollectorRegistry())
         client = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test"))
-        port = kept_port(home / "port")
-        server = uvicorn.Server(uvicorn.Config(app, host=LOOPBACK, port=port, log_config=None, lifespan="off"))
-        serving = asyncio.create_task(server.serve())
-        stack.push_async_callback(_stop, server, serving)
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        yield Desk(Api(client, settings, transaction, [], home), administrator, f"http://{LOOPBACK}:{port}", coordinator(settings))
-
-
-async def _stop(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    server.should_exit = True
-    await serving
+        url = await stack.enter_async_context(on_a_port(app, home))
+        yield Desk(Api(client, settings, transaction, [], home), administrator, url, coordinator(settings))
 
 
 def envelope(tenant_id: TenantId, subject: str, data: Message, **more: Any) -> Envelope:

@@ -1,9 +1,7 @@
 """`oaas saga ...` and `oaas why` as people type them, against the API on a port: what is printed, and the exit code."""
 
-import asyncio
 import getpass
 import json
-import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from io import StringIO
@@ -13,14 +11,13 @@ from uuid import uuid4
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from infra import cli_saga, desk_drawing
-from infra.cli import app
 from infra.settings import Settings
 from sagas import many
 from sagas.engine.instance import State
 from tests.integration.desk import FAULT, Desk, at_the_desk
+from tests.integration.terminal import flat, oaas, sit_down
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +29,8 @@ async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def desk(shared: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A tenant for each test, and a terminal in the home whose key the API trusts."""
-    for name in [name for name in os.environ if name.startswith("OAAS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OAAS_HOME", str(shared.api.home))
-    monkeypatch.setenv("OAAS_API_URL", shared.base_url)
+    sit_down(monkeypatch, shared.api.home, OAAS_API_URL=shared.base_url)
     return shared.of_another_tenant()
-
-
-async def oaas(*words: object, answering: str | None = None) -> Result:
-    """The command in a thread of its own: the API answers in this one."""
-    return await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words], input=answering)
-
-
-def flat(result: Result) -> str:
-    return " ".join(result.output.split())
 
 
 async def test_the_list_shows_what_waits_for_people_first(desk: Desk) -> None:

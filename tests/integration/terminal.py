@@ -1,0 +1,56 @@
+"""A person at a terminal: types `oaas ...`, reads what is printed, and types what that says; the API is on a port of this process."""
+
+import asyncio
+import os
+import re
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from typer.testing import CliRunner, Result
+
+from infra.cli import app as commands
+from infra.dev.ports import LOOPBACK, kept_port
+
+
+async def oaas(*words: object, answering: str | None = None) -> Result:
+    """The command in a thread of its own: the API answers in this one."""
+    return await asyncio.to_thread(CliRunner().invoke, commands, [str(word) for word in words], input=answering)
+
+
+def flat(result: Result) -> str:
+    """What it printed, on one line."""
+    return " ".join(result.output.split())
+
+
+def sit_down(monkeypatch: pytest.MonkeyPatch, home: Path, **settings: str) -> None:
+    """A terminal with this home and these settings, and nothing else set."""
+    for name in [name for name in os.environ if name.startswith("OAAS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"OAAS_HOME": str(home), **settings}.items():
+        monkeypatch.setenv(name, value)
+
+
+def next_commands(output: str) -> list[list[str]]:
+    """The commands that the text says to type, as words after `oaas`; its dots for a reason are filled in."""
+    found = re.findall(r"^  oaas (.+?)(?:   #.*)?$", output, re.MULTILINE)
+    return [shlex.split(one.replace("'...'", "'a test'")) for one in found]
+
+
+@asynccontextmanager
+async def on_a_port(served: FastAPI, home: Path) -> AsyncIterator[str]:
+    """The application answering HTTP on a port of its own; its URL. The home keeps the port, so that it can come back there."""
+    port = kept_port(home / "port")
+    server = uvicorn.Server(uvicorn.Config(served, host=LOOPBACK, port=port, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        server.should_exit = True
+        await serving

@@ -1,0 +1,293 @@
+"""`oaas dead-letters` as people type it, on real servers: looking, mending, putting away. What is printed, and the exit code."""
+
+import getpass
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import aio_pika
+import pytest
+
+from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
+from tests.integration.messaging import COMMANDS, Stage, reserve, until, working
+from tests.integration.replays import QUEUE, Bug, inventory_with
+from tests.integration.terminal import flat, next_commands, oaas, sit_down
+
+
+@pytest.fixture(scope="module")
+async def shared(open_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Terminal]:
+    await open_stage.empty()
+    async with a_terminal(open_stage, tmp_path_factory.mktemp("desk")) as terminal:
+        yield terminal
+
+
+@pytest.fixture
+async def terminal(shared: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A tenant for each test."""
+    sit_down(monkeypatch, shared.home, OAAS_API_URL=shared.url, COLUMNS="200")
+    return await for_a_tenant(shared)
+
+
+@pytest.fixture
+async def inventory(open_stage: Stage, tmp_path: Path) -> AsyncIterator[Bug]:
+    """Its worker, without a bug; it answers what the desk asks about letters."""
+    bug = Bug(is_mended=True)
+    async with working(inventory_with(bug), open_stage.settings, tmp_path):
+        yield bug
+
+
+async def test_groups_turn_many_letters_into_few_causes_and_say_what_to_type_next(terminal: Terminal) -> None:
+    await terminal.letters(3, KeyError("shelf"))
+    await terminal.letters(1, ZeroDivisionError("no\n  price \x1b[31m"))
+    told = await terminal.type("groups", "--tenant", terminal.tenant)
+    assert told.exit_code == 0, told.output
+    assert "4 letters, 2 causes" in told.output
+    assert told.output.index("KeyError: 'shelf'") < told.output.index("ZeroDivisionError: no price ·[31m")
+    assert f"inventory.ReserveStock.v1 on {QUEUE}" in told.output
+    show, dry_run = next_commands(told.output)
+    assert "KeyError" in (await oaas(*show)).output
+    planned = await oaas(*dry_run)
+    assert (planned.exit_code, "3 letters would be sent again" in planned.output) == (0, True), planned.output
+    groups = json.loads((await terminal.type("groups", "--tenant", terminal.tenant, "--json")).stdout)
+    assert [group["count"] for group in groups["groups"]] == [3, 1]
+
+
+async def test_without_letters_there_is_nothing_to_do(terminal: Terminal) -> None:
+    told = await terminal.type("groups", "--tenant", terminal.tenant)
+    assert (told.exit_code, told.stdout.strip()) == (0, "no dead letter fits")
+
+
+async def test_the_list_takes_every_filter_and_pages(terminal: Terminal) -> None:
+    envelopes = [reserve(terminal.tenant), reserve(terminal.tenant)]
+    first, second = await terminal.letters(said=envelopes)
+    own = ("--tenant", terminal.tenant)
+    fingerprint = json.loads((await terminal.type("list", *own, "--json")).stdout)["letters"][0]["fingerprint"]
+    words = ("--queue", QUEUE, "--service", "inventory", "--type", "inventory.ReserveStock.v1", "--fingerprint", fingerprint)
+    more = ("--saga", envelopes[0].sagaid, "--message", envelopes[0].id, "--state", "dead", "--since", "1h", "--attempts-min", 1)
+    found = await terminal.type("list", *own, *words, *more, "--not-native", "--json")
+    assert [one["id"] for one in json.loads(found.stdout)["letters"]] == [str(first)], found.output
+    for none in (("--until", "1h"), ("--native",), ("--state", "ARCHIVED"), ("--attempts-min", 2)):
+        assert (await terminal.type("list", *own, *none)).stdout.strip() == "no letter fits"
+    page = await terminal.type("list", *own, "--limit", 1)
+    assert str(second) in page.output
+    cursor = page.output.split("--cursor ")[1].split()[0]
+    assert str(first) in (await terminal.type("list", *own, "--limit", 1, "--cursor", cursor)).output
+
+
+async def test_show_tells_the_story_and_every_command_it_ends_with_can_be_typed(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, inventory: Bug
+) -> None:
+    envelope = reserve(terminal.tenant, "APPLE")
+    [id] = await terminal.letters(said=[envelope], error=KeyError("shelf"))
+    told = await terminal.type("show", id)
+    assert told.exit_code == 0, told.output
+    for wanted in (str(id), "inventory.ReserveStock.v1 DEAD", QUEUE, "KeyError: 'shelf'", str(envelope.sagaid), '"sku": "APPLE"'):
+        assert wanted in told.output, wanted
+    assert "tests/integration/letters.py:" in told.output, "the frames in our own code"
+    monkeypatch.setenv("EDITOR", "true")
+    typed = next_commands(told.output)
+    assert [words[1] for words in typed if words[0] == "dead-letters"] == ["list", "edit", "replay", "replay", "archive"]
+    for words in typed:
+        if words[0] == "dead-letters":
+            assert (await oaas(*words, answering="n\n")).exit_code in (0, 1), words
+    assert await terminal.states() == {"DEAD": 1}
+
+
+async def test_show_of_what_is_no_message_offers_no_edit(terminal: Terminal) -> None:
+    exchange = await terminal.desk.stage.client.get_exchange("dead-letters", ensure=False)
+    body = f"\x1b[31m{uuid4()}"
+    await exchange.publish(aio_pika.Message(body.encode()), QUEUE)
+
+    async def is_there() -> bool:
+        return bool(await terminal.desk.stage.rows("SELECT 1 FROM ops.letter WHERE body = $1", body))
+
+    await until(is_there, lambda: "it was not taken in")
+    [row] = await terminal.desk.stage.rows("SELECT id FROM ops.letter WHERE body = $1", body)
+    told = await terminal.type("show", row["id"])
+    assert (told.exit_code, "\x1b" in told.output, " edit " in told.output) == (0, False, False), told.output
+    refused = await terminal.type("edit", row["id"], "--set", "a=1", "--reason", "x")
+    assert (refused.exit_code, "no message that can be read" in flat(refused)) == (1, True)
+
+
+async def test_edit_by_field_shows_the_difference_asks_and_keeps_what_died(terminal: Terminal, inventory: Bug) -> None:
+    [id] = await terminal.letters()
+    words = ("edit", id, "--set", "lines[0].quantity=7", "--reason", "they want seven")
+    declined = await terminal.type(*words, answering="n\n")
+    assert (declined.exit_code, "+ lines[0].quantity = 7" in declined.output) == (1, True), declined.output
+    dry = await terminal.type(*words, "--dry-run")
+    assert (dry.exit_code, "- lines[0].quantity = 1" in dry.output) == (0, True)
+    assert json.loads((await terminal.type("show", id, "--json")).stdout)["revision"] == 0
+    edited = await terminal.type(*words, answering="y\n")
+    assert (edited.exit_code, "changed: revision 1" in edited.output) == (0, True), edited.output
+    shown = (await terminal.type("show", id)).output
+    assert f"1. {getpass.getuser()}" in shown
+    assert "they want seven" in shown
+    assert "lines[0].quantity: 1 -> 7" in shown
+    assert (await terminal.type(*words)).stdout.strip() == "nothing would change"
+
+
+async def test_edit_in_an_editor_asks_again_when_it_is_wrong_and_loses_nothing(
+    terminal: Terminal, inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [id] = await terminal.letters()
+    rounds = tmp_path / "rounds"
+    editor = tmp_path / "editor"
+    editor.write_text(
+        "#!/bin/sh\necho x >> " + str(rounds) + "\ncase $(wc -l < " + str(rounds) + ") in\n"
+        " 1) echo '{' > $1 ;;\n 2) echo '{\"lines\": []}' > $1 ;;\n *) cp " + str(tmp_path / "good") + " $1 ;;\nesac\n"
+    )
+    editor.chmod(0o700)
+    data = json.loads((await terminal.type("show", id, "--json")).stdout)["body"]["data"]
+    (tmp_path / "good").write_text(json.dumps({**data, "lines": [{"sku": "APPLE", "quantity": 3}]}))
+    monkeypatch.setenv("EDITOR", str(editor))
+    edited = await terminal.type("edit", id, "--reason", "x", answering="y\ny\ny\n")
+    assert edited.exit_code == 0, edited.output
+    assert "is no JSON" in edited.output
+    assert "lines" in edited.output
+    assert "+ lines[0].quantity = 3" in edited.output
+    rounds.unlink()
+    given_up = await terminal.type("edit", id, "--reason", "x", answering="n\n")
+    assert given_up.exit_code == 2
+    assert kept_in(flat(given_up)) == "{\n"
+
+
+def kept_in(output: str) -> str:
+    """What the file says that the draft was left in; it is taken away."""
+    kept = Path(output.split("is kept in ")[1].split()[0])
+    content = kept.read_text()
+    kept.unlink()
+    return content
+
+
+async def test_edit_from_a_file_and_what_the_contract_refuses(terminal: Terminal, inventory: Bug, tmp_path: Path) -> None:
+    [id] = await terminal.letters()
+    data = json.loads((await terminal.type("show", id, "--json")).stdout)["body"]["data"]
+    file = tmp_path / "mended.json"
+    file.write_text(json.dumps({**data, "lines": [{"sku": "APPLE", "quantity": -1}]}))
+    wrong = await terminal.type("edit", id, "--file", file, "--reason", "x", "--yes")
+    assert (wrong.exit_code, "lines[0].quantity" in flat(wrong)) == (2, True), wrong.output
+    file.write_text(json.dumps({**data, "lines": [{"sku": "APPLE", "quantity": 2}]}))
+    edited = await terminal.type("edit", id, "--file", file, "--reason", "x", "--yes", "--json")
+    assert (edited.exit_code, json.loads(edited.stdout)["revision"]) == (0, 1), edited.output
+
+
+async def test_what_was_handled_is_not_edited_and_says_why(terminal: Terminal, inventory: Bug) -> None:
+    envelope = reserve(terminal.tenant)
+    await terminal.desk.stage.publish(COMMANDS, envelope)
+
+    async def is_handled() -> bool:
+        return envelope.id in await terminal.desk.handled(terminal.tenant)
+
+    await until(is_handled, lambda: "it was not handled")
+    [id] = await terminal.letters(said=[envelope])
+    refused = await terminal.type("edit", id, "--set", "lines[0].quantity=2", "--reason", "x", "--yes")
+    assert (refused.exit_code, "handled" in flat(refused)) == (1, True), refused.output
+
+
+async def test_many_are_mended_in_a_file(terminal: Terminal, inventory: Bug, tmp_path: Path) -> None:
+    await terminal.letters(3)
+    file = tmp_path / "letters.ndjson"
+    exported = await terminal.type("export", "--tenant", terminal.tenant, "--to", file)
+    assert (exported.exit_code, "3 letters are in" in exported.output) == (0, True), exported.output
+    assert (await terminal.type("export", "--tenant", terminal.tenant, "--to", file)).exit_code == 2
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["data"]["lines"][0]["quantity"] = 9
+    lines[1]["data"]["lines"][0]["quantity"] = -9
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + "no line\n")
+    [preview] = next_commands(exported.output)
+    previewed = await oaas(*preview)
+    assert (previewed.exit_code, "+ lines[0].quantity = 9" in previewed.output) == (1, True), previewed.output
+    for told in ("1 letters would change, 1 stay as they are, 2 lines refused", "line 2: ", "line 4: is no JSON"):
+        assert told in previewed.output
+    imported = await terminal.type("import", file, "--reason", "ticket 4711", answering="y\n")
+    assert (imported.exit_code, "1 letters changed" in imported.output) == (1, True), imported.output
+    again = await terminal.type("import", file, "--reason", "ticket 4711", "--json", "--yes")
+    assert json.loads(again.stdout)["unchanged"] == 2
+
+
+async def test_a_long_import_goes_in_parts_and_numbers_its_lines_throughout(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "letters.ndjson"
+    file.write_text("".join(f"no line {number}\n" for number in range(1, 1_204)))
+    imported = await terminal.type("import", file, "--reason", "x", "--json", "--yes")
+    assert imported.exit_code == 1
+    assert [one["line"] for one in json.loads(imported.stdout)["refused"]] == list(range(1, 1_204))
+
+
+async def test_letters_are_archived_restored_and_purged_from_the_archive_only(terminal: Terminal) -> None:
+    first, second = await terminal.letters(2)
+    own = ("--tenant", terminal.tenant, "--reason", "a test")
+    declined = await terminal.type("archive", *own, answering="n\n")
+    assert (declined.exit_code, "archive would act on 2 letters" in declined.output) == (1, True), declined.output
+    assert (await terminal.type("archive", *own, "--dry-run")).exit_code == 0
+    assert await terminal.states() == {"DEAD": 2}
+    assert (await terminal.type("archive", *own, answering="y\n")).exit_code == 0
+    assert await terminal.states() == {"ARCHIVED": 2}
+    restored = await terminal.type("restore", first, "--reason", "x", "--yes", "--json")
+    assert (restored.exit_code, json.loads(restored.stdout)["done"]) == (0, 1), restored.output
+    purged = await terminal.type("purge", first, second, "--reason", "x", "--yes")
+    assert (purged.exit_code, f"{first}  it is DEAD, not ARCHIVED" in purged.output) == (1, True), purged.output
+    assert await terminal.states() == {"DEAD": 1}
+    told = (await terminal.type("audit", "--letter", first)).output
+    assert [verb in told for verb in ("archive", "restore", "purge")] == [True, True, True]
+    assert getpass.getuser() in told
+
+
+async def test_what_dies_between_the_question_and_the_answer_is_not_archived(terminal: Terminal) -> None:
+    await terminal.letters()
+    counted = await terminal.desk.done("POST", "/archive", {"filter": {"tenant": str(terminal.tenant)}, "reason": "x", "dry_run": True})
+    [second] = await terminal.letters()
+    asked = {"filter": {"tenant": str(terminal.tenant)}, "reason": "x", "as_of": counted["as_of"]}
+    assert (await terminal.desk.done("POST", "/archive", asked))["done"] == 1
+    assert str(second) in (await terminal.type("list", "--tenant", terminal.tenant)).output
+
+
+async def test_an_operator_of_a_tenant_sees_its_letters_only(terminal: Terminal, shared: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = await terminal.letters(), await (await for_a_tenant(shared)).letters()
+    token = (await oaas("token", "--scope", "ops", "--tenant", terminal.tenant)).stdout.strip()
+    monkeypatch.setenv("OAAS_TOKEN", token)
+    listed = await terminal.type("list")
+    assert (str(own[0]) in listed.output, str(other[0]) in listed.output) == (True, False)
+    unknown = await terminal.type("show", other[0])
+    assert (unknown.exit_code, "there is no dead letter" in flat(unknown)) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["show", "not-an-id"], "should be a valid UUID"),
+        (["list", "--since", "yesterday"], "--since is how long ago, such as 30m, 2h or 7d"),
+        (["list", "--until", "2026-03-01T22:00"], "--until is how long ago"),
+        (["list", "--state", "LOST"], "state"),
+        (["archive", "--reason", "x"], "say which letters"),
+        (["purge", str(uuid4()), "--queue", "x", "--reason", "x"], "say which letters"),
+        (["restore", "--queue", "x"], "Missing option '--reason'"),
+        (["archive", "--queue", "x", "--reason", "x", "--json"], "say --yes"),
+        (["archive", "--state", "SETTLED", "--queue", "x", "--reason", "x"], "must have the state DEAD"),
+        (["edit", str(uuid4()), "--set", "a=1", "--file", "x", "--reason", "x"], "in one way: --set or --file"),
+        (["import", "nowhere.ndjson", "--reason", "x"], "No such file"),
+        (["export"], "Missing option '--to'"),
+        (["groups", "--url", "http://127.0.0.1:1"], "start it with `oaas up`"),
+    ],
+)
+async def test_what_cannot_run_is_one_clear_line_and_exit_code_2(terminal: Terminal, words: list[str], told: str) -> None:
+    failed = await terminal.type(*words)
+    assert (failed.exit_code, told in flat(failed)) == (2, True), failed.output
+    assert "Traceback" not in failed.output
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("quantity", "write field=value"), ("lines[9].quantity=1", "there is no such field"), ("a..b=1", "write field=value")],
+)
+async def test_a_field_that_is_not_there_is_named(terminal: Terminal, change: str, told: str) -> None:
+    [id] = await terminal.letters()
+    failed = await terminal.type("edit", id, "--set", change, "--reason", "x")
+    assert (failed.exit_code, told in flat(failed), change in flat(failed)) == (2, True, True), failed.output
+
+
+async def test_without_an_editor_it_says_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    [id] = await terminal.letters()
+    monkeypatch.setenv("EDITOR", "/no/such/editor")
+    failed = await terminal.type("edit", id, "--reason", "x", answering="n\n")
+    assert (failed.exit_code, "set EDITOR, or use --set or --file" in flat(failed)) == (2, True), failed.output
