@@ -27,6 +27,7 @@ SHOWN_BY: Final = (
     "sagas.engine.deadlines",
     "sagas.metrics",
     "services.ops.metrics",
+    "services.ops.rounds",
     "services.payments.calling",
 )
 _METRIC: Final = re.compile(r"\boaas_[a-z_]+")
