@@ -25,6 +25,7 @@ from services.ops.replays import Planned
 from services.ops.sending import ended_sagas
 
 _SAMPLE: Final = 10
+_QUEUES: Final = frozenset(work_queues())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def why_left_out(letter: Letter, wish: Wish, has_ended: bool, now: datetime, kee
     """One of LEFT_OUT, or None if it goes."""
     if letter.state is not State.DEAD:
         return "replaying" if letter.state is State.REPLAYING else "not_dead"
-    if letter.queue not in work_queues() or not (letter.is_readable or wish.is_named):
+    if letter.queue not in _QUEUES or not (letter.is_readable or wish.is_named):
         return "unreadable"
     if letter.is_too_old(now, keep):
         return "too_old"

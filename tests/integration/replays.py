@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -17,6 +18,7 @@ from contracts.addresses import dead_letter_address
 from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Later, Message, Reply
 from contracts.values import TenantId
+from infra.clock import now
 from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
 from infra.handling import Decide
@@ -29,6 +31,7 @@ from infra.transaction import Transactions
 from infra.verifier import Verifier
 from services.inventory.main import SERVICE as INVENTORY
 from services.ops import ops_api
+from services.ops.model import letter_id
 from tests.integration.messaging import Stage, parts, reserve, until
 from tests.integration.serving import Api
 
@@ -183,9 +186,9 @@ class ReplayDesk:
 
 
 @asynccontextmanager
-async def replay_desk(stage: Stage, home: Path) -> AsyncIterator[ReplayDesk]:
-    """The operators' routes in this process; a worker of the desk is the test's to start."""
-    settings = stage.settings
+async def replay_desk(stage: Stage, home: Path, **overrides: Any) -> AsyncIterator[ReplayDesk]:
+    """The operators' routes in this process, with these settings; a worker of the desk is the test's to start."""
+    settings = stage.settings.model_copy(update=overrides)
     verifier = Verifier(str(ensure_development_key(home)), settings.issuer, settings.audience)
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(parts(settings, "ops"))
@@ -195,6 +198,50 @@ async def replay_desk(stage: Stage, home: Path) -> AsyncIterator[ReplayDesk]:
         app = create_app("test", {"ops": router}, verifier=verifier, registry=CollectorRegistry())
         client = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test"))
         yield ReplayDesk(stage, Api(client, settings, own.transaction, [], home), own.transaction)
+
+
+async def lay(stage: Stage, tenant: TenantId, count: int = 1, **more: Any) -> list[UUID]:
+    """So many letters of orders for stock, straight in the table; their ids."""
+    at: datetime = more.pop("at", now())
+    row = {
+        "queue": QUEUE,
+        "service": "inventory",
+        "type": "inventory.ReserveStock.v1",
+        "subject": "test",
+        "state": "DEAD",
+        "fingerprint": "f" * 16,
+        "exception_type": "Broken",
+        "error": "no shelf",
+        "stack": "",
+        "build": OLD_BUILD,
+        "attempts": 1,
+        "deaths": 1,
+        "is_native": False,
+        "is_readable": True,
+        "sent_at": at,
+        "first_died_at": at,
+        "died_at": at,
+        "changed_at": at,
+        "form": "ENVELOPE",
+        "headers": "{}",
+    } | more
+    rows: list[tuple[Any, ...]] = []
+    for _ in range(count):
+        envelope = reserve(tenant)
+        body = row.get("body") or envelope.model_dump_json(exclude_none=True)
+        rows.append((tenant, letter_id(tenant, str(row["queue"]), envelope.id), envelope.id, *(row | {"body": body}).values()))
+    columns = ("tenant_id", "id", "message_id", *(row | {"body": ""}))
+    await stage.administrator.copy_records_to_table("letter", schema_name="ops", records=rows, columns=columns)
+    return [one[1] for one in rows]
+
+
+async def note_ended(stage: Stage, tenant: TenantId, saga: UUID) -> None:
+    """The desk has heard that this saga has ended."""
+    insert = (
+        "INSERT INTO ops.saga (tenant_id, id, name, version, subject, state, sequence, at)"
+        " VALUES ($1, $2, 'x', 1, 'x', 'ABANDONED', 1, now())"
+    )
+    await stage.administrator.execute(insert, tenant, saga)
 
 
 def _error() -> Exception:
