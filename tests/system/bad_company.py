@@ -9,7 +9,9 @@ from contracts.messages import Envelope
 from infra.dev.demo_client import Order, Retailer
 from infra.dev.demo_stage import Stage, until
 from infra.frames import encode
-from tests.system.wire import Letter, deliver, take_letters, tap
+from tests.system import desk
+from tests.system.desk import Letter, letters_of
+from tests.system.wire import deliver, tap
 
 QUEUE = "inventory.commands.0"
 
@@ -51,17 +53,16 @@ async def expect_only_the_bad_one_parked(stage: Stage, company: Company, sku: st
     await until(lambda: _kinds(company), lambda kinds: kinds[-1:] == ["PARKED"], "the saga of the bad order to be parked")
     assert (await company.mixed.find(company.bad)).outcome == "PENDING"
     assert (await company.mixed.stock(sku)).held == 0
-    url = stage.running.servers.rabbitmq_url
-    [letter] = await until(lambda: take_letters(url, QUEUE, company.mixed.tenant_id), bool, "the dead letter")
+    [letter] = await until(lambda: letters_of(stage, company.mixed.tenant_id), bool, "the dead letter")
     assert letter.headers["x-origin-queue"] == QUEUE
     assert letter.headers["x-message-type"] == "inventory.ReserveStock.v1"
     return letter
 
 
 async def replay(stage: Stage, company: Company, letter: Letter) -> Order:
-    """Mend inventory, put the letter back into its queue, and follow the order to its end."""
+    """Mend inventory, send the letter again as an operator does, and follow the order to its end."""
     await stage.run("inventory")
-    await deliver(stage.running.servers.rabbitmq_url, QUEUE, letter.body)
+    await desk.replay(stage, company.mixed.tenant_id, letter.id)
     return await stage.follow(company.mixed, company.bad)
 
 

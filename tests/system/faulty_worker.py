@@ -2,6 +2,7 @@
 
     poison      inventory: reserving the SKU `poison` raises
     killer      inventory: reserving the SKU `killer` kills the process
+    passing     inventory: reserving the SKU `passing` fails in passing twice in a process, and then no more
     published   any service: dies when everything it caused is published and confirmed, before it acknowledges
 
 The production code has no such points; here they are put around it, and all the rest is the real worker.
@@ -20,6 +21,7 @@ from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Later, Reply
 from infra.consumer import Consumer
 from infra.deliveries import Arrival, Delivery
+from infra.errors import Retryable
 from infra.handling import Decide, Handles
 from infra.service import Service
 from infra.services import load
@@ -29,6 +31,7 @@ from infra.worker import Worker
 
 POISON: Final = "poison"
 KILLER: Final = "killer"
+PASSING: Final = "passing"
 PUBLISHED: Final = "published"
 
 
@@ -50,6 +53,14 @@ def _poison() -> None:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_failures_left: Final = iter(range(2))
+
+
+def _fail_in_passing() -> None:
+    if next(_failures_left, None) is not None:
+        raise Retryable("in a moment it will work")
 
 
 def _at_sku(sku: str, strike: Callable[[], None]) -> Callable[[Service], Service]:
@@ -80,6 +91,7 @@ def _before_the_ack(service: Service) -> Service:
 _FAULTS: Final[Mapping[str, Callable[[Service], Service]]] = {
     POISON: _at_sku(POISON, _poison),
     KILLER: _at_sku(KILLER, _die),
+    PASSING: _at_sku(PASSING, _fail_in_passing),
     PUBLISHED: _before_the_ack,
 }
 

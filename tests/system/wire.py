@@ -1,4 +1,4 @@
-"""What a stranger can do on the broker: listen to every frame, deliver frames again, read dead letters."""
+"""What a stranger can do on the broker: listen to every frame, deliver frames again."""
 
 import asyncio
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from contracts.addresses import DEAD_LETTERS, bindings, dead_letter_queue, exchanges
+from contracts.addresses import DEAD_LETTERS, bindings, exchanges, retry_queues
 from contracts.messages import Envelope
 from infra.frames import decode
 
@@ -40,7 +40,7 @@ async def tap(rabbitmq_url: str, *, double: bool = False) -> AsyncIterator[Tap]:
     seen = Tap()
     work: dict[tuple[str, str], list[str]] = defaultdict(list)
     for binding in bindings():
-        if binding.exchange != DEAD_LETTERS:
+        if binding.exchange != DEAD_LETTERS and binding.queue not in retry_queues():
             work[binding.exchange, binding.routing_key].append(binding.queue)
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
@@ -66,26 +66,6 @@ async def tap(rabbitmq_url: str, *, double: bool = False) -> AsyncIterator[Tap]:
         await _deliver(channel, queue.name, _END)
         async with asyncio.timeout(_END_MAX_S):
             await seen.has_ended.wait()
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A dead letter. Its body is that of the envelope that was given up."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
-async def take_letters(rabbitmq_url: str, queue: str, tenant_id: object) -> list[Letter]:
-    """Take the tenant's dead letters of this work queue out of its dead-letter queue; those of others are dropped."""
-    letters = []
-    async with await aio_pika.connect(rabbitmq_url) as connection:
-        channel = await connection.channel()
-        dead = await channel.get_queue(dead_letter_queue(queue))
-        while (message := await dead.get(fail=False)) is not None:
-            letters.append(Letter(message.body, {name: str(value) for name, value in message.headers.items()}))
-            await message.ack()
-    return [letter for letter in letters if letter.headers.get("x-tenant") == str(tenant_id)]
 
 
 async def deliver(rabbitmq_url: str, queue: str, body: bytes, *, instead: bool = False) -> None:
