@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,8 +57,10 @@ async def open_runtime(service: str, publisher: RabbitBroker, settings: Settings
         sweep.cancel()
         await asyncio.gather(sweep, return_exceptions=True)
         await relay.drain(settings.drain_s)
-        for pool in (app, relaying, sweeping):
-            await pool.dispose()
+        # A server that hangs does not say goodbye.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.connect_timeout_s):
+                await asyncio.gather(*(pool.dispose() for pool in (app, relaying, sweeping)))
 
 
 async def _require_schema(service: str, pool: AsyncEngine, settings: Settings) -> None:

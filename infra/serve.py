@@ -19,6 +19,7 @@ from infra.http import create_app
 from infra.runtime import Runtime, open_runtime
 from infra.service import Service
 from infra.settings import Settings
+from infra.stopping import Cut
 from infra.verifier import Verifier
 
 _PATIENCE_S: Final = 60.0
@@ -51,21 +52,29 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
             backlog=_BACKLOG,
             timeout_graceful_shutdown=int(settings.drain_s),
         )
-        server = _Server(config)
+        server = _Server(config, settings.stop_max_s)
         for runtime in runtimes.values():
             # It never ends by itself; without it nothing sends again what a crash left in the outbox.
             runtime.sweep.add_done_callback(lambda _: server.leave())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.leave)
         await server.serve()
+        # All at once: in an outage each takes the whole bound.
+        await asyncio.gather(*(runtime.relay.drain(settings.drain_s) for runtime in runtimes.values()))
 
 
 class _Server(uvicorn.Server):
     """Leaves signals to us: uvicorn would raise them again at its end, and nothing would be drained or closed."""
 
+    def __init__(self, config: uvicorn.Config, stop_max_s: float) -> None:
+        super().__init__(config)
+        self._stop_max_s = stop_max_s
+        self._cut: Cut | None = None
+
     def leave(self) -> None:
-        """Answer what has been asked, then end."""
+        """Answer what has been asked, then end; what hangs is cut."""
         self.should_exit = True
+        self._cut = self._cut or Cut(self._stop_max_s)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.addresses import COORDINATOR
+from contracts.addresses import COORDINATOR, DESK
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.processes import NotReady, Supervisor
@@ -56,8 +56,8 @@ class Platform:
     servers: Servers
     supervisor: Supervisor
     api_url: str
-    metrics_url: str
-    """Of the sagas' worker, which counts them by state; the API's own are at `/metrics`."""
+    metrics_urls: Mapping[str, str]
+    """Of the workers that count for all: of the sagas by state, of the dead letters by cause; the API's own are at `/metrics`."""
     environment: Mapping[str, str]
 
     def describe(self) -> dict[str, str]:
@@ -65,7 +65,7 @@ class Platform:
         return {
             "api": self.api_url,
             "docs": f"{self.api_url}/docs",
-            "metrics": self.metrics_url,
+            **{f"{service} metrics": url for service, url in self.metrics_urls.items()},
             "rabbitmq": self.servers.rabbitmq_management_url,
             "postgres": self.servers.postgres_url,
             "logs": str(self.home / "logs"),
@@ -109,13 +109,13 @@ def platform(
         say(f"starting the API and the workers of {', '.join(MODULES)}")
         if acquirer:
             supervisor.add(ACQUIRER, acquirer, environment)
-        metrics_port = str(kept_port(home / "metrics.port"))
+        ports = {COORDINATOR: kept_port(home / "metrics.port"), DESK: kept_port(home / "desk-metrics.port")}
         for service in MODULES:
-            own = {"OAAS_METRICS_PORT": metrics_port} if service == COORDINATOR else {}
+            own = {"OAAS_METRICS_PORT": str(ports[service])} if service in ports else {}
             supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], {**environment, **own})
         supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
-        urls = f"http://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{metrics_port}/metrics"
-        running = Platform(home, servers, supervisor, *urls, environment)
+        metrics_urls = {service: f"http://{LOOPBACK}:{ports[service]}/metrics" for service in ports}
+        running = Platform(home, servers, supervisor, f"http://{LOOPBACK}:{port}", metrics_urls, environment)
         for service in MODULES:
             supervisor.wait_until_ready(service, READY_MAX_S)
         wait_until_api_ready(running)
@@ -207,7 +207,7 @@ def _answers(api_url: str) -> bool:
 
 
 def _welcome(running: Platform) -> str:
-    lines = [f"  {name:<9} {where}" for name, where in running.describe().items()]
+    lines = [f"  {name:<13} {where}" for name, where in running.describe().items()]
     return "\n".join(["", *lines, "", "Ctrl-C stops it. A token: .venv/bin/oaas token --help"])
 
 
