@@ -13,11 +13,12 @@ from services.ops import mend_api, reading_api, reconcile_api, replay_api
 
 def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
     """The operators' routes."""
-    routes = APIRouter()
-    routes.include_router(reading_api.lists(transaction, sweeper_pool))
-    routes.include_router(replay_api.routes(transaction, sweeper_pool, settings))
-    routes.include_router(mend_api.routes(transaction, sweeper_pool, settings))
-    routes.include_router(reconcile_api.routes(transaction, sweeper_pool, settings))
-    # Last: it takes whatever stands in the place of a letter's id.
-    routes.include_router(reading_api.one(transaction, sweeper_pool, settings))
-    return routes
+    parts = (
+        reading_api.lists(transaction, sweeper_pool),
+        replay_api.routes(transaction, sweeper_pool, settings),
+        mend_api.routes(transaction, sweeper_pool, settings),
+        reconcile_api.routes(transaction, sweeper_pool, settings),
+        # Last: it takes whatever stands in the place of a letter's id.
+        reading_api.one(transaction, sweeper_pool, settings),
+    )
+    return APIRouter(routes=[route for part in parts for route in part.routes], tags=["operators"])

@@ -30,7 +30,6 @@ _LETTER: Final = (
     *("exception_type", "build", "attempts", "deaths", "replays_in_vain", "is_native", "is_readable", "sent_at", "first_died_at"),
     *("died_at", "changed_at", "revision", "replay_id"),
 )
-_PLAN: Final = ("tenant_id", "id", "state", "actor", "planned_at", "expires_at", "ended_at", "lease_holder", "lease_until")
 STANDING: Final = {
     # Which tenants there are: their books are compared inside each.
     "inventory.stock_hold": ("tenant_id",),
@@ -39,7 +38,7 @@ STANDING: Final = {
     "ops.audit": ("tenant_id", "id", "at", "actor", "verb", "replay_id", "letter_id", "outcome"),
     "ops.finding": ("tenant_id", "id", "kind", "first_seen", "gone_at", "accepted_at"),
     "ops.letter": _LETTER,
-    "ops.replay": _PLAN,
+    "ops.replay": ("tenant_id", "id", "state", "actor", "planned_at", "expires_at", "ended_at", "lease_holder", "lease_until"),
     "ops.replay_item": ("tenant_id", "replay_id", "letter_id", "number", "queue", "state", "sends", "sent_at", "ended_at"),
     "ops.saga": ("tenant_id", "id", "name", "state", "at"),
     "orders.idempotency": ("created_at",),
