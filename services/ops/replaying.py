@@ -22,6 +22,7 @@ from infra.service import Running
 from infra.transaction import Batch
 from infra.unscoped_replays import FoundItem, FoundReplay, ReplaySearch
 from services.ops import replays
+from services.ops.auditing import Entry, Outcome, record
 from services.ops.replay import WINDOW, Finish, Progress, Replay, Send, State, Stop, Trust
 from services.ops.sending import send, send_again_or_give_up
 
@@ -36,6 +37,7 @@ _TOGETHER_MAX: Final = 8
 _CARE_EVERY_S: Final = 1.0
 _CARE_MAX: Final = 500
 _SET_ASIDE_S: Final = 60.0
+_RULE: Final = "the replay's own rule"
 SENDS_MAX: Final = 3
 
 
@@ -92,6 +94,8 @@ class Replaying:
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
+        if self._running.stopping.is_set():
+            return
         self._set_aside = {id: until for id, until in self._set_aside.items() if until > time.monotonic()}
         for found in await self._search.running(self._holder, now(), _TOGETHER_MAX):
             if found.id not in self._executing | self._set_aside.keys() and len(self._executing) < _TOGETHER_MAX:
@@ -116,6 +120,8 @@ class Replaying:
         """Step after step, until it no longer runs or another holds it."""
         bucket: Bucket | None = None
         while (replay := await self._step(found, bucket)) is not None and replay.state is State.RUNNING:
+            if self._running.stopping.is_set():
+                return
             bucket = bucket or Bucket(replay.pace.rate)
             await asyncio.sleep(min(bucket.wait_s(), _LOOK_EVERY_S))
 
@@ -130,6 +136,9 @@ class Replaying:
                 if isinstance(step, Trust | Stop | Finish):
                     replay.take(step, scope.now)
                     await replays.save(scope, replay)
+                    if isinstance(step, Stop):
+                        stopped = Entry(actor=_RULE, verb="stop replay", reason=replay.detail, outcome=Outcome.DONE, replay_id=replay.id)
+                        await record(scope, [stopped])
                     _log.info("replay %s %s", replay.id, replay.state, extra={"replay": replay.id, "detail": replay.detail})
             if isinstance(step, Send) and (free := min(bucket(), step.at_most)) > 0:
                 items = await self._search.next_items(replay.id, free)

@@ -77,6 +77,8 @@ async def test_while_the_bug_is_there_the_canary_dies_alone(desk: ReplayDesk, bu
     assert {(one["state"], one["deaths"], one["replays_in_vain"]) for one in died_again} == {("DEAD", 2, 1)}
     assert len({envelope.id for envelope in envelopes} & bug.tried.keys()) == 10, "nobody tried the others"
     assert all("it died again: Broken: no shelf" in one["detail"] for one in await desk.outcomes(plan, state="FAILED"))
+    audited = await desk.stage.rows("SELECT actor, reason FROM ops.audit WHERE replay_id = $1::uuid AND verb = 'stop replay'", plan["id"])
+    assert [tuple(row) for row in audited] == [("the replay's own rule", stopped["detail"])]
 
     bug.is_mended = True
     await desk.verb("resume", plan)

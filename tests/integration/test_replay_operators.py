@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from contracts.addresses import Address
+from contracts.messages import Envelope
 from contracts.orders import OrderApproved, OrderPlaced
 from contracts.values import OrderId, OrderLine, ShopId, TenantId
 from infra.clock import now
 from infra.frames import decode
+from services.ops import letters
 from tests.conformance.places import shop_of
 from tests.integration.coordinators import coordinating
 from tests.integration.desk import envelope as told
@@ -134,6 +136,24 @@ async def test_a_letter_whose_saga_ends_after_the_plan_is_left_out(desk: ReplayD
     await desk.verb("cancel", insisting)
 
 
+async def test_an_edited_letter_goes_as_it_was_edited_and_one_edited_after_the_plan_does_not(desk: ReplayDesk, tenant: TenantId) -> None:
+    edited, edited_later = await lay(desk.stage, tenant, 2)
+    await edit(desk, tenant, edited)
+    plan = await plan_unasked(desk, tenant)
+    await edit(desk, tenant, edited_later)
+    await desk.start(plan)
+    await desk.comes_to(plan, lambda seen: seen["sent"] == seen["left_out_now"] == 1)
+    [outcome] = await desk.outcomes(plan, state="LEFT_OUT")
+    assert outcome["detail"] == "it was edited after the plan: revision 1, planned 0"
+    [frame] = await desk.stage.read(QUEUE, 1)
+    [sent] = decode(frame.body)
+    assert isinstance(sent, Envelope)
+    assert sent.subject == "edited"
+    assert frame.headers["x-replay"] == f"{plan['id']}/{edited}"
+    assert "x-attempt" not in frame.headers
+    await desk.verb("cancel", plan)
+
+
 async def test_replaying_the_letter_of_a_parked_saga_resumes_it(desk: ReplayDesk, tenant: TenantId, tmp_path: Path) -> None:
     order, bug = OrderId(uuid4()), Bug()
     line = OrderLine(sku="APPLE", quantity=1)
@@ -160,6 +180,14 @@ async def test_replaying_the_letter_of_a_parked_saga_resumes_it(desk: ReplayDesk
         await comes_to(desk, tenant, "sagas.saga", "COMPLETED")
         await comes_to(desk, tenant, "ops.saga", "COMPLETED")
     assert (await desk.states(tenant), await desk.held(tenant)) == ({"SETTLED": 1}, 1)
+
+
+async def edit(desk: ReplayDesk, tenant: TenantId, id: UUID) -> None:
+    """An operator has edited the letter."""
+    async with desk.transaction(tenant) as scope:
+        [letter] = (await letters.lock(scope, [id])).values()
+        body = (await letters.current_body(scope, letter)).replace('"subject":"test"', '"subject":"edited"')
+        await letters.revise(scope, letter, body, actor="ann", reason="a test", diff="[]")
 
 
 async def comes_to(desk: ReplayDesk, tenant: TenantId, table: str, state: str) -> None:
