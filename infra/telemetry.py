@@ -56,7 +56,8 @@ class JsonLines(logging.Formatter):
             line["trace"] = f"{context.trace_id:032x}"
         if record.exc_info:
             line["stack"] = self.formatException(record.exc_info)[-8000:]
-        return json.dumps(line, ensure_ascii=False)
+        # A lone surrogate, quoted from a bad message, would cost the whole line.
+        return json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def configure(service: str, settings: Settings) -> None:

@@ -68,6 +68,7 @@ class Run:
         self.statuses: Counter[str] = Counter()
         self.faults_over_at: float | None = None
         self._current = ""
+        self._left = sum(plan.wanted().values())
 
     async def inject(self, lives: Mortals) -> None:
         """All faults of the plan, or those that there is time for."""
@@ -75,7 +76,8 @@ class Run:
         until = self.began + self.demand.faults_max_s
         kills = len(self.plan.kills)
         while time.monotonic() < until:
-            killed = len(killed_of(lives))
+            killed = len(killed_of(lives, self.plan))
+            self._left = kills - killed + len(self.plan.outages) - len(self.outages)
             if killed == kills and stabs.done() and outages.done():
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -114,7 +116,7 @@ class Run:
         """What goes on, every few seconds, for ever."""
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            killed = len(killed_of(lives))
+            killed = len(killed_of(lives, self.plan))
             self._say(
                 f"[{time.monotonic() - self.began:5.0f} s] {crowd.accepted} orders accepted, {crowd.ended} at their end, "
                 f"{self.watch.open_orders} open · kills {killed}/{len(self.plan.kills)} · "
@@ -158,20 +160,20 @@ async def chaos(
         findings = await proof.judge(running, before, retailers, shoppers, crowd.journeys, demand.room)
         injected = [*run.outages, *_deaths(lives, plan)]
         rows = rows_of(plan.wanted(), injected, crowd.journeys, findings)
-        broken = list(broken_promises(findings, _final_after(crowd, run)))
+        broken = list(broken_promises(rows, findings, _final_after(crowd, run)))
         lasted_s = time.monotonic() - run.began
         return Report(plan.seed, command, lasted_s, crowd.accepted, run.statuses, rows, findings, run.samples, broken)
 
 
-def killed_of(lives: Mortals) -> dict[int, float]:
+def killed_of(lives: Mortals, plan: Plan) -> dict[int, float]:
     """Assignments that were met, and when."""
-    return {entry.kill: entry.at for entry in lives.entries() if entry.what == KILLED and entry.kill is not None}
+    return {entry.kill: entry.at for entry in lives.all_entries() if entry.what == KILLED and entry.kill is not None}
 
 
 def _deaths(lives: Mortals, plan: Plan) -> list[Injected]:
-    met = killed_of(lives)
+    met = killed_of(lives, plan)
     kills = [Injected(kill.name, met[kill.id], met[kill.id]) for kill in plan.kills if kill.id in met]
-    return kills + [Injected(STAB, entry.at, entry.at) for entry in lives.entries() if entry.what == STABBED]
+    return kills + [Injected(STAB, entry.at, entry.at) for entry in lives.all_entries() if entry.what == STABBED]
 
 
 def _final_after(crowd: Crowd, run: Run) -> float | None:

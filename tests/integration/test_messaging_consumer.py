@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import aio_pika
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.messages import Envelope
 from contracts.values import TenantId
@@ -55,12 +56,18 @@ async def test_a_redelivered_frame_is_taken_envelope_by_envelope(stage: Stage, t
     asks = [reserve(tenant_id) for _ in range(5)]
     await stage.publish(COMMANDS, *asks)
     await take_and_die(stage, QUEUE)
+    before = redelivered()
     async with working(inventory(repository), stage.settings, tmp_path):
         replies = items(await stage.read(REPLIES, 5))
+    assert redelivered() == before + 1
     assert sorted(repository.groups) == sorted([order_of(ask)] for ask in asks)
     assert len(replies) == 5
     # The marks went with the effects.
     assert await stage.rows("SELECT FROM inventory.suspect") == []
+
+
+def redelivered() -> float:
+    return REGISTRY.get_sample_value("oaas_frames_redelivered_total", {"queue": QUEUE}) or 0.0
 
 
 async def test_an_envelope_that_killed_its_processes_is_parked_untried(stage: Stage, tmp_path: Path) -> None:
@@ -114,7 +121,7 @@ class Endless(ValueError):
     """A bug with more to say than a broker takes in a header, and with characters that not every text column takes."""
 
     def __str__(self) -> str:
-        return "\x00\N{PILE OF POO}" * 500_000
+        return "\x00\N{PILE OF POO}\ud83d" * 400_000
 
 
 async def test_a_story_too_long_for_the_broker_is_cut(stage: Stage, tmp_path: Path) -> None:
@@ -123,6 +130,7 @@ async def test_a_story_too_long_for_the_broker_is_cut(stage: Stage, tmp_path: Pa
         await stage.publish(COMMANDS, ask)
         [letter] = await stage.read(DEAD, 1)
         [fault] = items(await stage.read(REPLIES, 1))
+    assert sum(len(name) + len(str(value).encode()) for name, value in letter.headers.items()) < 13_000
     assert 990 <= len(str(letter.headers["x-exception-message"]).encode()) <= 1000
     assert fault["type"] == "sagas.StepFaulted.v1"
 

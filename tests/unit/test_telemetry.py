@@ -47,6 +47,11 @@ def test_a_traceback_stays_inside_its_line() -> None:
     assert "ValueError: two" in line_of(failed)["stack"]
 
 
+def test_a_lone_surrogate_does_not_cost_the_line() -> None:
+    written = JsonLines("inventory").format(record("parked \ud83d"))
+    assert json.loads(written.encode())["message"] == "parked \ud83d"
+
+
 def envelope(traceparent: str | None) -> Envelope:
     order = OrderId(uuid4())
     return Envelope(
