@@ -25,7 +25,8 @@ def draw_findings(out: Console, compared: Json) -> None:
         return
     out.print(f"{len(wrong)} things are wrong: {looked}", style="bold", highlight=False)
     kinds = Counter(one["kind"] for one in wrong)
-    for kind, number in kinds.most_common():
+    # In the order in which they were answered: what is to be mended first comes first.
+    for kind, number in kinds.items():
         out.print()
         out.print(Text.assemble((f"{number:>5}  ", "bold red"), (plain(kind), "bold")))
         for one in (one for one in wrong if one["kind"] == kind):

@@ -85,6 +85,10 @@ class Comparing:
         moving = frozenset(first.moving | again.moving)
         return Compared(told, len(subjects), len(subjects) >= SUBJECTS_MAX, again.lines, moving)
 
+    async def totals(self, tenant_id: TenantId) -> list[Finding]:
+        """The tenant's totals that do not add up."""
+        return list((await self._totals(tenant_id, None)).values())
+
     async def _subjects(self, tenant_id: TenantId, now: datetime) -> list[UUID]:
         found: set[UUID] = set()
         for keeper in self._keepers.values():

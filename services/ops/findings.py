@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from infra.transaction import Scope
-from services.ops.reconciling import Finding, Kind
+from services.ops.reconciling import TOTALS, Finding, Kind
 
 _KEEP: Final = """
     INSERT INTO ops.finding AS known (tenant_id, id, kind, key, what, command, since, first_seen, seen_at)
@@ -31,7 +31,7 @@ _ACCEPT: Final = """
     UPDATE ops.finding SET accepted_at = $3, accepted_by = $4 WHERE tenant_id = $1 AND id = $2 AND gone_at IS NULL"""
 _OPEN: Final = """
     SELECT tenant_id, kind, key, what, since, command, first_seen, seen_at, accepted_at, accepted_by FROM ops.finding
-    WHERE tenant_id = $1 AND gone_at IS NULL ORDER BY first_seen, id"""
+    WHERE tenant_id = $1 AND gone_at IS NULL ORDER BY NOT kind = ANY($2::text[]), first_seen, id"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,6 @@ async def accept(scope: Scope, id: UUID, actor: str) -> None:
 
 
 async def open_in(scope: Scope) -> list[Kept]:
-    """What is wrong in the scope's tenant as far as is known, the oldest first."""
-    rows = await scope.connection.fetch(_OPEN, scope.tenant_id)
+    """What is wrong in the scope's tenant as far as is known: what is to be mended first, then the oldest."""
+    rows = await scope.connection.fetch(_OPEN, scope.tenant_id, list(TOTALS))
     return [Kept(**{**dict(row), "kind": Kind(row["kind"])}) for row in rows]

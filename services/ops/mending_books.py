@@ -14,7 +14,7 @@ from infra.transaction import Transactions
 from services.ops import auditing, findings
 from services.ops.auditing import Entry, Outcome
 from services.ops.comparing import Comparing
-from services.ops.reconciling import MENDS, Finding, Kind
+from services.ops.reconciling import MENDS, TOTALS, Finding, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ class Mending:
         mend = MENDS.get(asked.kind)
         if mend is None or not found.is_mendable:
             raise NotMended(f"{found.what}: type {found.command}")
+        await self._require_totals(asked)
         keeper = self._keepers[mend.service]
         done = ""
 
@@ -69,6 +70,14 @@ class Mending:
         async with self._transaction(asked.tenant_id) as scope:
             await findings.mended(scope, found.id)
         return done
+
+    async def _require_totals(self, asked: Asked) -> None:
+        """What an order gives back is taken off the totals: while those are wrong, its owner would refuse, and its saga would park."""
+        if asked.kind in TOTALS:
+            return
+        wrong = [one for one in await self._comparing.totals(asked.tenant_id) if one.is_mendable]
+        if wrong:
+            raise NotMended(f"the tenant's totals do not add up, so mend them first: {'; '.join(one.command for one in wrong[:3])}")
 
     async def _accept(self, asked: Asked, now: datetime) -> str:
         _, found = await self._found(asked, now)

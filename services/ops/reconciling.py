@@ -73,6 +73,8 @@ MENDS: Final[Mapping[Kind, Mend]] = {
 """A saga is mended by the operators' verbs."""
 
 _BY_CANCELLING: Final = (Kind.STOCK_DIFFERS, Kind.QUOTA_DIFFERS, Kind.CHARGE_DIFFERS, Kind.PAYMENT_DIFFERS)
+TOTALS: Final = (Kind.STOCK_UNBALANCED, Kind.QUOTA_UNBALANCED, Kind.LEDGER_UNBALANCED)
+"""What is mended before anything else, because everything else goes by it."""
 _UNBALANCED: Final = {"stock": Kind.STOCK_UNBALANCED, "quota": Kind.QUOTA_UNBALANCED, "ledger": Kind.LEDGER_UNBALANCED}
 
 

@@ -172,6 +172,16 @@ async def test_what_no_command_mends_is_accepted_and_counts_no_more_until_it_cha
     assert {one["kind"]: one["accepted_by"] for one in await after_a_while(town)} == {"quota-differs": None, "quota-unbalanced": None}
 
 
+async def test_totals_are_mended_before_what_goes_by_them(town: Town) -> None:
+    order = await town.place()
+    await town.corrupt("UPDATE tenants.quota_hold SET pence = pence + 1 WHERE tenant_id = $1 AND order_id = $2", order)
+    totals, differing = await after_a_while(town)
+    assert (totals["kind"], differing["kind"]) == ("quota-unbalanced", "quota-differs")
+    refused = await oaas(differing["command"])
+    assert (refused.exit_code, totals["command"] in " ".join(refused.output.split())) == (1, True)
+    assert [(await oaas(one["command"])).exit_code for one in (totals, differing)] == [0, 0]
+
+
 async def test_what_is_not_there_is_not_mended_and_the_attempt_is_recorded(town: Town) -> None:
     order = await town.place()
     await town.age()
