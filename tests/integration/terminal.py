@@ -4,7 +4,9 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,11 +17,26 @@ from typer.testing import CliRunner, Result
 
 from infra.cli import app as commands
 from infra.dev.ports import LOOPBACK, kept_port
+from tests.integration.workers import ROOT
 
 
 async def oaas(*words: object, answering: str | None = None) -> Result:
     """The command in a thread of its own: the API answers in this one."""
     return await asyncio.to_thread(CliRunner().invoke, commands, [str(word) for word in words], input=answering)
+
+
+async def hesitating(*words: object, meanwhile: Callable[[], Awaitable[object]]) -> int:
+    """The exit code of a command that asks, and is answered yes when something has happened meanwhile."""
+    command = [sys.executable, "-m", "infra.cli", *map(str, words)]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    await process.stdout.readuntil(b"[y/N]: ")
+    await meanwhile()
+    await process.communicate(b"y\n")
+    assert process.returncode is not None
+    return process.returncode
 
 
 def flat(result: Result) -> str:

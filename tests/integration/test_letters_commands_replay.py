@@ -16,7 +16,7 @@ from infra import letters_client
 from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
 from tests.integration.messaging import Stage, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with
-from tests.integration.terminal import flat, next_commands, oaas, on_a_port, sit_down
+from tests.integration.terminal import flat, hesitating, next_commands, oaas, on_a_port, sit_down
 from tests.integration.workers import ROOT
 
 
@@ -80,6 +80,14 @@ async def test_without_a_plan_it_plans_asks_sends_and_watches(terminal: Terminal
     assert (everything.exit_code, json.loads(everything.stdout)["settled"]) == (0, 1), everything.output
     nothing = await terminal.type("replay", "--tenant", terminal.tenant, "--reason", "x", "--yes")
     assert (nothing.exit_code, "0 letters would be sent again" in nothing.output) == (0, True), nothing.output
+
+
+async def test_what_dies_between_the_question_and_the_answer_is_not_sent(terminal: Terminal, bug: Bug) -> None:
+    bug.is_mended = True
+    await terminal.letters(2)
+    words = ("dead-letters", "replay", "--tenant", terminal.tenant, "--reason", "x")
+    assert await hesitating(*words, meanwhile=terminal.letters) == 0
+    assert await terminal.states() == {"SETTLED": 2, "DEAD": 1}
 
 
 async def test_what_fails_again_is_named_with_exit_code_1(terminal: Terminal, bug: Bug) -> None:
