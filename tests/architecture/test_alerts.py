@@ -23,6 +23,7 @@ SHOWN_BY: Final = (
     "infra.ladder",
     "infra.parking",
     "infra.relay",
+    "infra.sweeper",
     "sagas.engine.coordinator",
     "sagas.engine.deadlines",
     "sagas.metrics",
