@@ -2,7 +2,8 @@
 
 It is posted there in a transaction of its tenant, through the outbox as every message is, and only then acked where it failed: dies the
 process in between, there are two of it, of which the inbox lets one have an effect. Each wait is longer than the one before. A command
-never waits past its `expires`, because from then on nobody but its saga decides what happens.
+never waits past its `expires`, because from then on nobody but its saga decides what happens; what the operators' desk sends again has
+expired long since, and is theirs to decide.
 """
 
 import logging
@@ -31,13 +32,13 @@ Rung = tuple[int, int]
 """Rung and lane."""
 
 
-def rung_for(envelope: Envelope, tries: int, at: datetime, retries_max: int) -> Rung | None:
+def rung_for(envelope: Envelope, tries: int, at: datetime, retries_max: int, *, is_replay: bool = False) -> Rung | None:
     """Where an envelope waits that has failed in passing `tries` times, the last one `at`; None if it is to be given up.
 
     The longest wait that is due and ends before the envelope expires. `retries_max` bounds what does not expire soon: what does is
     bounded by that, and giving it up early would only halt its saga.
     """
-    left_ms = _LAST_MS + 1 if envelope.expires is None else (envelope.expires - at) / timedelta(milliseconds=1)
+    left_ms = _LAST_MS + 1 if envelope.expires is None or is_replay else (envelope.expires - at) / timedelta(milliseconds=1)
     if tries > retries_max and left_ms > _LAST_MS:
         return None
     due = min(tries, len(RETRY_AFTER_MS)) - 1
@@ -67,7 +68,7 @@ class Ladder:
         async for trial in until_committed(self._settings):
             with trial:
                 async with self._transaction(envelope.tenantid) as scope:
-                    rung = rung_for(envelope, tries, scope.now, self._settings.retries_max)
+                    rung = rung_for(envelope, tries, scope.now, self._settings.retries_max, is_replay=arrival.replay is not None)
                     if rung is not None:
                         scope.post(id, retry_address(self._queue, *rung), arrival.text, told)
                         await self._suspects.clear(scope.connection, envelope.tenantid, [envelope.id])

@@ -44,6 +44,13 @@ def test_what_never_expires_is_given_up_after_so_many_waits() -> None:
     assert rung_for(envelope(timedelta(days=300)), RETRIES_MAX + 1, AT, RETRIES_MAX) is None
 
 
+def test_what_the_desk_sends_again_is_tried_as_often_as_an_event_though_its_saga_stopped_waiting_long_ago() -> None:
+    expired = envelope(timedelta(hours=-1))
+    assert rung_for(expired, 1, AT, RETRIES_MAX) is None
+    assert rung_for(expired, 1, AT, RETRIES_MAX, is_replay=True) is not None
+    assert rung_for(expired, RETRIES_MAX + 1, AT, RETRIES_MAX, is_replay=True) is None
+
+
 @given(left_ms=st.integers(-1000, 2_000_000), tries=st.integers(1, 30))
 def test_a_command_comes_back_before_it_expires_and_waits_as_long_as_it_may(left_ms: int, tries: int) -> None:
     left = timedelta(milliseconds=left_ms)
