@@ -1,6 +1,6 @@
 """`make chaos`: thousands of orders, every message twice, and everything that can die does, again and again.
 
-Exit code 1 if a promise is broken.
+Exit code 1 if a promise is broken, or a fault was not injected as often as planned.
 
     python -m tests.chaos [--orders 5000] [--seed N] [--only WORDS] [--minutes M] [--kills 20] [--outages 3] [--stabs 60] [--json FILE]
 
@@ -19,9 +19,11 @@ from typing import Final
 
 from infra.dev.demo_client import clients
 from infra.dev.demo_stage import Stage
+from infra.dev.ports import kept_port
 from infra.dev.up import platform
 from infra.settings import Settings
 from infra.token import ensure_development_key
+from tests.chaos.mutants import MUTANTS, VARIABLE
 from tests.chaos.plan import Pace, Plan, plan_of
 from tests.chaos.report import Report, table
 from tests.chaos.run import Demand, chaos
@@ -41,14 +43,15 @@ def main(words: list[str]) -> int:
     _say(table(report))
     if asked.json:
         Path(asked.json).write_text(json.dumps(report.as_json(), indent=2) + "\n")
-    return 1 if report.broken else 0
+    return 1 if report.broken or report.missing else 0
 
 
 async def _play(plan: Plan, demand: Demand, command: str) -> Report:
     ensure_development_key(HOME)
     overrides = {"OAAS_JWKS": str(HOME / "keys" / "jwks.json")}
     settings = Settings(home=HOME)
-    started = platform(HOME, overrides, say=_say)
+    # Not the port that everybody's platform begins with: somebody may take it while it is being stopped and started.
+    started = platform(HOME, overrides, say=_say, api_port=kept_port(HOME / "api.port"))
     running = await asyncio.to_thread(started.__enter__)
     try:
         async with clients(running.api_url, settings) as made:
@@ -66,6 +69,8 @@ def _asked(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="kills at each point with each kind of message")
     parser.add_argument("--outages", type=int, default=3, help="outages of each sort")
     parser.add_argument("--stabs", type=int, default=60, help="kills at random times")
+    parser.add_argument("--deadlines", type=float, default=1.0, help="multiplies the deadlines of the sagas, for a slow machine")
+    parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="break the platform, to see that it is noticed")
     parser.add_argument("--json", default="", help="file to write the result to")
     asked = parser.parse_args(words)
     if asked.seed is None:
@@ -74,22 +79,25 @@ def _asked(words: list[str]) -> argparse.Namespace:
 
 
 def _plan(asked: argparse.Namespace) -> tuple[Plan, Demand]:
+    overrides = {"OAAS_DEADLINE_FACTOR": str(asked.deadlines), **({VARIABLE: asked.mutant} if asked.mutant else {})}
     only = [word.strip() for word in asked.only.split(",") if word.strip()]
     if not asked.minutes:
         plan = plan_of(asked.seed, kills=asked.kills, outages=asked.outages, stabs=asked.stabs, pace=Pace(), only=only)
-        return plan, Demand(asked.orders)
+        return plan, Demand(asked.orders, overrides=overrides)
     seconds = 60 * asked.minutes
     # As many as there is time for: how many that is, each run says.
     outages = max(1, round(seconds / (7 * (sum(SOAK.calm) + sum(SOAK.outage) + 20) / 2)))
     kills, stabs = max(1, round(seconds / _SOAK_LIFE_S * 8 / 45)), round(seconds / (sum(SOAK.stab) / 2))
     plan = plan_of(asked.seed, kills=kills, outages=outages, stabs=stabs, pace=SOAK, only=only)
-    return plan, Demand(asked.orders, faults_max_s=seconds)
+    return plan, Demand(asked.orders, faults_max_s=seconds, overrides=overrides)
 
 
 def _again(asked: argparse.Namespace) -> list[str]:
     told = ["--seed", str(asked.seed), "--orders", str(asked.orders)]
     told += ["--kills", str(asked.kills), "--outages", str(asked.outages), "--stabs", str(asked.stabs)]
     told += ["--only", asked.only] if asked.only else []
+    told += ["--deadlines", f"{asked.deadlines:g}"] if asked.deadlines != 1 else []
+    told += ["--mutant", asked.mutant] if asked.mutant else []
     return told + (["--minutes", f"{asked.minutes:g}"] if asked.minutes else [])
 
 

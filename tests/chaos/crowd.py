@@ -20,7 +20,8 @@ from tests.chaos.wishes import Fate, Wish
 REQUEST_MAX_S: Final = 15.0
 INSIST_S: Final = 240.0
 """Longest that a client asks for the same thing."""
-FOLLOW_S: Final = 400.0
+FOLLOW_S: Final = 600.0
+"""Longest that a client follows its order while faults go on."""
 _PAUSE_S: Final = (0.1, 0.6)
 _WAIT: Final = {"Prefer": "wait=5"}
 _BEYOND: Final[Mapping[str, frozenset[str]]] = {
@@ -106,7 +107,15 @@ class Crowd:
         self._watch = watch
         self._wanted = wanted
         self._key = key
+        self._follow_s = FOLLOW_S
+        self._following: set[asyncio.Timeout] = set()
         self.journeys: list[Journey] = []
+
+    def hurry(self, follow_s: float) -> None:
+        """Nothing goes wrong any more: from now on every order is followed for so long only."""
+        self._follow_s = follow_s
+        for one in self._following:
+            one.reschedule(asyncio.get_running_loop().time() + follow_s)
 
     @property
     def accepted(self) -> int:
@@ -130,8 +139,12 @@ class Crowd:
             journey = Journey(next(self._wanted))
             self.journeys.append(journey)
             try:
-                async with asyncio.timeout(FOLLOW_S):
-                    await self._travel(journey)
+                async with asyncio.timeout(self._follow_s) as following:
+                    self._following.add(following)
+                    try:
+                        await self._travel(journey)
+                    finally:
+                        self._following.discard(following)
             except (Unexpected, TimeoutError) as error:
                 journey.trouble = repr(error)
 

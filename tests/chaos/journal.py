@@ -6,10 +6,10 @@ Times are of the machine's monotonic clock, which all processes share.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 KILLED: Final = "killed"
 """A life has met what it was assigned; written by itself, right before."""
@@ -40,9 +40,20 @@ def note(file: Path, what: str, pid: int, kill: int | None = None) -> None:
         os.close(descriptor)
 
 
-def entries(file: Path) -> Iterator[Entry]:
-    """What was noted so far."""
-    if file.exists():
-        for line in file.read_text().splitlines():
-            found: dict[str, Any] = json.loads(line)
-            yield Entry(**found)
+class Reader:
+    """Reads a journal that grows."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = 0
+        self._entries: list[Entry] = []
+
+    def entries(self) -> Sequence[Entry]:
+        """What was noted so far, oldest first."""
+        if self._file.exists():
+            with self._file.open("rb") as journal:
+                journal.seek(self._read)
+                added = journal.read()
+            self._read += len(added)
+            self._entries += [Entry(**json.loads(line)) for line in added.splitlines()]
+        return self._entries

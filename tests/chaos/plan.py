@@ -100,6 +100,9 @@ class Stab:
 class Pace:
     """How dense the faults are, seconds: from the beginning of a life until it is armed, between outages, their length, between stabs."""
 
+    # Frozen for longer than the broker's clients wait for a heartbeat.
+    frozen_s: float = 20.0
+
     live: tuple[float, float] = (0.0, 3.0)
     calm: tuple[float, float] = (8.0, 16.0)
     outage: tuple[float, float] = (4.0, 14.0)
@@ -116,8 +119,6 @@ OUTAGES: Final = (
     "PostgreSQL stopped (immediate) and started",
     "PostgreSQL killed and started",
 )
-FROZEN_S: Final = 20.0
-"""Longer than the brokers' clients wait for a heartbeat."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _outages(chance: random.Random, times: int, pace: Pace, only: Collection[str
         names = [name for name in OUTAGES if _is_chosen(name, only)]
         chance.shuffle(names)
         for name in names:
-            lasting_s = max(FROZEN_S, pace.outage[1]) if name == "RabbitMQ frozen" else chance.uniform(*pace.outage)
+            lasting_s = pace.frozen_s if name == "RabbitMQ frozen" else chance.uniform(*pace.outage)
             yield Outage(name, round(chance.uniform(*pace.calm), 1), round(lasting_s, 1))
 
 

@@ -1,23 +1,26 @@
-"""The platform's processes replaced by mortal ones (worker.py), and what becomes of their lives."""
+"""The platform's processes replaced by mortal ones (nursery.py), and what becomes of their lives."""
 
 import asyncio
 import json
-import os
 import shutil
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from contracts.addresses import COORDINATOR
+from infra.dev.processes import NotReady
 from infra.dev.up import Platform, wait_until_api_ready
 from infra.services import MODULES
-from tests.chaos.journal import BORN, Entry, entries
+from tests.chaos.journal import BORN, Entry, Reader
+from tests.chaos.nursery import SPARE
 from tests.chaos.plan import API, PROCESSES, Plan
 
-READY_MAX_S: Final = 60.0
+_NURSERY: Final = "nursery"
+_READY_MAX_S: Final = 60.0
+_LOOK_EVERY_S: Final = 0.05
 
 
 class Mortals:
@@ -26,68 +29,64 @@ class Mortals:
     def __init__(self, running: Platform, folder: Path) -> None:
         self._running = running
         self._folder = folder
+        self._readers: dict[str, Reader] = {}
 
     def stab(self, process: str) -> None:
         """Kill its life wherever it is."""
-        self._tell(process, signal.SIGUSR1)
+        (self._folder / f"{process}.stab").touch()
 
     def spare(self) -> None:
         """No life is killed any more, but by `stab`."""
-        for process in PROCESSES:
-            self._tell(process, signal.SIGUSR2)
+        (self._folder / SPARE).touch()
 
     def pids(self) -> dict[str, int]:
         """The life of each process now, as far as it has one."""
-        found = {process: [entry.pid for entry in self.entries(process) if entry.what == BORN] for process in PROCESSES}
-        return {process: pids[-1] for process, pids in found.items() if pids}
+        born = {process: next((one.pid for one in reversed(self._of(process)) if one.what == BORN), None) for process in PROCESSES}
+        return {process: pid for process, pid in born.items() if pid is not None}
 
-    def entries(self, process: str) -> Iterator[Entry]:
-        """What happened to its lives so far."""
-        return entries(self._journal(process))
+    def entries(self) -> list[Entry]:
+        """What happened to all lives so far."""
+        return [entry for process in PROCESSES for entry in self._of(process)]
 
-    def all_entries(self) -> list[Entry]:
-        return [entry for process in PROCESSES for entry in self.entries(process)]
+    def _of(self, process: str) -> Sequence[Entry]:
+        return self._readers.setdefault(process, Reader(self._folder / f"{process}.journal")).entries()
 
     def begin(self, plan: Plan, overrides: Mapping[str, str]) -> None:
         """Stop the platform's own processes and start mortal ones with the assignments of the plan."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
+        for process in PROCESSES:
+            assigned = [kill.as_json() for kill in plan.kills_of(process)]
+            (self._folder / f"{process}.kills").write_text(json.dumps(assigned))
         supervisor = self._running.supervisor
-        for process in PROCESSES:
-            kills = self._folder / f"{process}.kills"
-            kills.write_text(json.dumps([kill.as_json() for kill in plan.kills_of(process)]))
-            if process in (*MODULES, API):
-                supervisor.stop(process)
-            command = [sys.executable, "-m", "tests.chaos.worker", process, str(kills), str(self._journal(process))]
-            supervisor.add(process, command, {**self._running.environment, **overrides})
-        for process in PROCESSES:
-            supervisor.wait_until_ready(process, READY_MAX_S)
+        with ThreadPoolExecutor() as stoppers:
+            list(stoppers.map(supervisor.stop, (*MODULES, API)))
+        command = [sys.executable, "-m", "tests.chaos.nursery", str(self._folder)]
+        supervisor.add(_NURSERY, command, {**self._running.environment, **overrides})
+        self._wait_until_ready()
 
     def end(self) -> None:
         """The platform runs as it did before."""
-        supervisor = self._running.supervisor
-        for process in PROCESSES:
-            supervisor.stop(process)
+        supervisor, environment = self._running.supervisor, self._running.environment
+        supervisor.stop(_NURSERY)
         for service in MODULES:
-            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], self._running.environment)
-        supervisor.add(API, [sys.executable, "-m", "infra.cli", "api"], self._running.environment)
+            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], environment)
+        supervisor.add(API, [sys.executable, "-m", "infra.cli", "api"], environment)
         for service in MODULES:
-            supervisor.wait_until_ready(service, READY_MAX_S)
+            supervisor.wait_until_ready(service, _READY_MAX_S)
         wait_until_api_ready(self._running)
 
-    def _tell(self, process: str, number: signal.Signals) -> None:
-        pid = self._running.supervisor.pid(process)
-        if pid is not None:
-            os.kill(pid, number)
-
-    def _journal(self, process: str) -> Path:
-        return self._folder / f"{process}.journal"
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + _READY_MAX_S
+        while not all((self._folder / f"{process}.ready").exists() for process in PROCESSES):
+            if time.monotonic() > until:
+                raise NotReady(f"no mortal processes within {_READY_MAX_S:.0f} s.\n{self._running.supervisor.log_tail(_NURSERY)}")
+            time.sleep(_LOOK_EVERY_S)
 
 
 @asynccontextmanager
 async def mortals(running: Platform, plan: Plan, overrides: Mapping[str, str], *, restore: bool) -> AsyncIterator[Mortals]:
     """Mortal processes until the end; `restore`: the platform's own ones after it."""
-    assert COORDINATOR in PROCESSES
     made = Mortals(running, running.home / "chaos")
     await asyncio.to_thread(made.begin, plan, overrides)
     try:

@@ -25,7 +25,7 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`recovery_s`: from the end of the fault until the last of the orders was final that were open then."""
+    """`recovery`: from the end of the fault until an order was final that was open then, over all such orders of all such faults."""
 
     fault: str
     wanted: int
@@ -49,7 +49,12 @@ class Report:
     findings: Findings
     samples: Sequence[Sample]
     broken: Sequence[str]
-    """Empty if every promise was kept and every fault was injected as often as planned."""
+    """Empty if every promise was kept."""
+
+    @property
+    def missing(self) -> list[str]:
+        """What was not injected as often as planned, and so proves less than it should."""
+        return [f"{row.fault}: injected {row.injected} times of {row.wanted}" for row in self.rows if row.injected < row.wanted]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -64,6 +69,7 @@ class Report:
             "faults": [asdict(row) for row in self.rows],
             "growth": [asdict(one) for one in self.samples],
             "broken": list(self.broken),
+            "missing": self.missing,
         }
 
 
@@ -76,20 +82,17 @@ def rows_of(wanted: Mapping[str, int], injected: Sequence[Injected], journeys: S
     rows = []
     for name, times in wanted.items():
         here = by_name[name]
-        recoveries = [max((done - one.ended for since, done in spans if since <= one.ended < done), default=0.0) for one in here] or [0.0]
+        recoveries = [done - one.ended for one in here for since, done in spans if since <= one.ended < done] or [0.0]
         lost, doubled = (sum(_is_hit(journey, here) for journey in of) for of in (findings.lost, findings.doubled))
         rows.append(Row(name, times, len(here), lost, doubled, round(statistics.median(recoveries), 1), round(max(recoveries), 1)))
     return rows
 
 
-def broken_promises(rows: Sequence[Row], findings: Findings, final_after_s: float | None) -> Iterator[str]:
+def broken_promises(findings: Findings, final_after_s: float | None) -> Iterator[str]:
     """Every promise that was broken, in words. `final_after_s`: when the last order was final, after the last fault; None: never."""
     yield from findings.broken
     if final_after_s is None:
         yield f"not every order was final {FINAL_MAX_S:.0f} s after the last fault"
-    for row in rows:
-        if row.injected < row.wanted:
-            yield f"{row.fault}: injected {row.injected} times, {row.wanted} were planned"
 
 
 def table(report: Report) -> str:
@@ -112,6 +115,7 @@ def table(report: Report) -> str:
         f"clients were answered: {answers}",
         *_growth(report.samples),
         f"seed {report.seed}; play it again: {report.command}",
+        *(["", "NOT INJECTED:", *(f"  {line}" for line in report.missing)] if report.missing else []),
         *(["", "BROKEN:", *(f"  {line}" for line in report.broken)] if report.broken else ["every promise was kept"]),
     ]
     return "\n".join(lines)

@@ -33,6 +33,7 @@ Say = Callable[[str], None]
 _TELL_EVERY_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.25
 _REST_MAX_S: Final = 120.0
+_GRACE_S: Final = 5.0
 _REST_LOOK_EVERY_S: Final = 1.0
 _SCOPE: Final = "orders:read orders:write catalog:read"
 
@@ -68,16 +69,14 @@ class Run:
         self.statuses: Counter[str] = Counter()
         self.faults_over_at: float | None = None
         self._current = ""
-        self._left = sum(plan.wanted().values())
 
-    async def inject(self, lives: Mortals) -> None:
+    async def inject(self, lives: Mortals, crowd: Crowd) -> None:
         """All faults of the plan, or those that there is time for."""
         stabs, outages = asyncio.create_task(self._stab(lives)), asyncio.create_task(self._break_servers())
         until = self.began + self.demand.faults_max_s
         kills = len(self.plan.kills)
         while time.monotonic() < until:
-            killed = len(killed_of(lives, self.plan))
-            self._left = kills - killed + len(self.plan.outages) - len(self.outages)
+            killed = len(killed_of(lives))
             if killed == kills and stabs.done() and outages.done():
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -86,6 +85,7 @@ class Run:
         await asyncio.gather(stabs, outages, return_exceptions=True)
         lives.spare()
         self.faults_over_at = time.monotonic()
+        crowd.hurry(FINAL_MAX_S + _GRACE_S)
         outages.result()
 
     async def _stab(self, lives: Mortals) -> None:
@@ -116,7 +116,7 @@ class Run:
         """What goes on, every few seconds, for ever."""
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            killed = len(killed_of(lives, self.plan))
+            killed = len(killed_of(lives))
             self._say(
                 f"[{time.monotonic() - self.began:5.0f} s] {crowd.accepted} orders accepted, {crowd.ended} at their end, "
                 f"{self.watch.open_orders} open · kills {killed}/{len(self.plan.kills)} · "
@@ -152,7 +152,7 @@ async def chaos(
         run.began = time.monotonic()
         for endless in (run.watch.run(), run.tell(crowd, lives), run.look_after(crowd, lives)):
             stack.push_async_callback(_end, asyncio.create_task(endless))
-        faults = asyncio.create_task(run.inject(lives))
+        faults = asyncio.create_task(run.inject(lives, crowd))
         await crowd.run(demand.clients, run.think_s, run.goes_on)
         await faults
         await _rest(running, [one.tenant_id for one in retailers.values()], say)
@@ -160,20 +160,20 @@ async def chaos(
         findings = await proof.judge(running, before, retailers, shoppers, crowd.journeys, demand.room)
         injected = [*run.outages, *_deaths(lives, plan)]
         rows = rows_of(plan.wanted(), injected, crowd.journeys, findings)
-        broken = list(broken_promises(rows, findings, _final_after(crowd, run)))
+        broken = list(broken_promises(findings, _final_after(crowd, run)))
         lasted_s = time.monotonic() - run.began
         return Report(plan.seed, command, lasted_s, crowd.accepted, run.statuses, rows, findings, run.samples, broken)
 
 
-def killed_of(lives: Mortals, plan: Plan) -> dict[int, float]:
+def killed_of(lives: Mortals) -> dict[int, float]:
     """Assignments that were met, and when."""
-    return {entry.kill: entry.at for entry in lives.all_entries() if entry.what == KILLED and entry.kill is not None}
+    return {entry.kill: entry.at for entry in lives.entries() if entry.what == KILLED and entry.kill is not None}
 
 
 def _deaths(lives: Mortals, plan: Plan) -> list[Injected]:
-    met = killed_of(lives, plan)
+    met = killed_of(lives)
     kills = [Injected(kill.name, met[kill.id], met[kill.id]) for kill in plan.kills if kill.id in met]
-    return kills + [Injected(STAB, entry.at, entry.at) for entry in lives.all_entries() if entry.what == STABBED]
+    return kills + [Injected(STAB, entry.at, entry.at) for entry in lives.entries() if entry.what == STABBED]
 
 
 def _final_after(crowd: Crowd, run: Run) -> float | None:
