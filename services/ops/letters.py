@@ -134,7 +134,7 @@ def letter_from(row: Mapping[str, Any]) -> Letter:
 
 
 async def _read(scope: Scope, sql: str, ids: Collection[UUID]) -> dict[UUID, Letter]:
-    rows = await scope.connection.fetch(sql, scope.tenant_id, list(ids))
+    rows = await scope.connection.fetch(sql, scope.tenant_id, list(ids)) if ids else []
     return {row["id"]: letter_from(row) for row in rows}
 
 

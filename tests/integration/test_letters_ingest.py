@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.headers import REPLAY
 from contracts.values import TenantId
@@ -146,3 +147,27 @@ async def test_two_processes_that_drain_at_once_take_each_death_once(stage: Stag
         await asyncio.gather(*(publish(stage, one) for one in (*died, *died)))
         found = await taken_in(stage, letters=20, deaths=200)
     assert {letter["deaths"] for letter in found} == {10}
+
+
+def counted(name: str, **labels: str) -> float:
+    """What the process shows at `/metrics`."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_a_cause_is_new_once_and_each_death_is_counted_once(desk: Stage) -> None:
+    names = {
+        "oaas_dead_letter_fingerprints_new_total": {},
+        "oaas_dead_letters_taken_in_total": {"queue": QUEUE},
+        "oaas_replays_failed_total": {},
+    }
+    before = [counted(name, **labels) for name, labels in names.items()]
+    cause = {"x-fingerprint": uuid4().hex[:16]}
+    first = a_letter(more=cause)
+    await publish(desk, first, first, a_letter(more=cause))
+    await taken_in(desk, letters=2)
+    again = a_letter(more={**cause, REPLAY: f"{uuid4()}/{uuid4()}"})
+    await publish(desk, first, again)
+    await taken_in(desk, letters=3)
+    # What is committed is counted a moment later.
+    await taken_in(desk, letters=3)
+    assert [counted(name, **labels) - old for (name, labels), old in zip(names.items(), before, strict=True)] == [1, 3, 1]
