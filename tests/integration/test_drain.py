@@ -21,6 +21,7 @@ from infra.drain import CUT_SHORT
 from infra.drained import Drained, Exactly
 from tests.integration.messaging import Stage, until
 from tests.integration.terminal import flat, oaas, sit_down
+from tests.integration.workers import ROOT
 
 QUEUE: Final = "inventory.commands.0.dead"
 OTHER: Final = "orders.events.0.dead"
@@ -211,6 +212,15 @@ async def test_nothing_is_lost_when_drain_and_load_are_killed(
     assert {body for _, body in await taken(broker)} == set(bodies)
 
 
+async def test_ctrl_c_says_that_what_was_taken_is_safe(at_the_broker: Path, broker: aiormq.abc.AbstractChannel) -> None:
+    file = at_the_broker / "letters.ndjson"
+    await put(broker, *(a_letter(b"big" * 100_000) for _ in range(300)))
+    ended = await asyncio.to_thread(_kill_when, lambda: _lines(file) > 0, "drain", "--to", file, number=signal.SIGINT)
+    assert (ended.returncode, b"run it again for the rest" in ended.stderr) == (1, True)
+    assert 0 < _lines(file) < 300
+    await taken(broker)
+
+
 async def _all_there(stage: Stage, file: Path, count: int) -> bool:
     return await stage.waiting(QUEUE) + _lines(file) >= count
 
@@ -219,9 +229,12 @@ def _lines(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def _kill_when(is_time: Callable[[], bool], *words: object) -> None:
+def _kill_when(is_time: Callable[[], bool], *words: object, number: signal.Signals = signal.SIGKILL) -> subprocess.CompletedProcess[bytes]:
+    """Send the command this signal once it is time, and wait for its end."""
     command = [sys.executable, "-m", "infra.cli", "dead-letters", *map(str, words)]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not is_time():
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
+        _, told = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stderr=told)
