@@ -3,7 +3,7 @@
 from typing import Final
 
 from infra.handling import Handles
-from services.ops.outcomes import OUTCOMES
-from services.ops.sagas_seen import SAGAS_SEEN
+from services.ops.desk.sagas_seen import SAGAS_SEEN
+from services.ops.replay.outcomes import OUTCOMES
 
 HANDLES: Final[tuple[Handles, ...]] = (SAGAS_SEEN, *OUTCOMES)

@@ -8,7 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.settings import Settings
 from infra.transaction import Transactions
-from services.ops import mend_api, reading_api, reconcile_api, replay_api
+from services.ops.books import reconcile_api
+from services.ops.desk import reading_api
+from services.ops.mend import mend_api
+from services.ops.replay import replay_api
 
 
 def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from infra.service import Running
-from services.ops.forgetting import forget
-from services.ops.ingest import ingest
-from services.ops.metrics import count_letters
-from services.ops.replaying import execute_replays
-from services.ops.rounds import reconcile_regularly
+from services.ops.books.rounds import reconcile_regularly
+from services.ops.desk.forgetting import forget
+from services.ops.desk.metrics import count_letters
+from services.ops.replay.replaying import execute_replays
+from services.ops.taking_in.ingest import ingest
 
 TASKS: Final[tuple[Callable[[Running], Coroutine[Any, Any, None]], ...]] = (
     ingest,

@@ -14,8 +14,8 @@ from prometheus_client import REGISTRY, generate_latest
 from infra.unscoped import Standing
 from sagas.engine.instance import State
 from sagas.metrics import SagaGauges
-from services.ops.metrics import LetterGauges
-from services.ops.model import State as LetterState
+from services.ops.desk.metrics import LetterGauges
+from services.ops.desk.model import State as LetterState
 
 RULES: Final = Path(__file__).resolve().parents[2] / "infra/deploy/observability/alerts.yaml"
 SHOWN_BY: Final = (
@@ -27,8 +27,8 @@ SHOWN_BY: Final = (
     "sagas.engine.coordinator",
     "sagas.engine.deadlines",
     "sagas.metrics",
-    "services.ops.metrics",
-    "services.ops.rounds",
+    "services.ops.desk.metrics",
+    "services.ops.books.rounds",
     "services.payments.calling",
 )
 _METRIC: Final = re.compile(r"\boaas_[a-z_]+")

@@ -31,7 +31,7 @@ from infra.transaction import Transactions
 from infra.verifier import Verifier
 from services.inventory.main import SERVICE as INVENTORY
 from services.ops import ops_api
-from services.ops.model import letter_id
+from services.ops.desk.model import letter_id
 from tests.integration.messaging import Stage, parts, reserve, until
 from tests.integration.serving import Api
 

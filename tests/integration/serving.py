@@ -48,7 +48,9 @@ async def serving(service: Service, settings: Settings, home: Path) -> AsyncIter
     verifier = Verifier(str(ensure_development_key(home)), settings.issuer, settings.audience)
     published: list[Outgoing] = []
     async with opened(settings, service.name, lambda outgoing: published.extend(outgoing)) as transaction:
-        routers = {service.name: service.router(transaction, settings)}
+        router = service.router(transaction, settings)
+        assert router is not None
+        routers = {service.name: router}
         app = create_app("test", routers, verifier=verifier, registry=CollectorRegistry())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             yield Api(client, settings, transaction, published, home)

@@ -13,8 +13,8 @@ from infra.database import open_pool
 from infra.service import Running
 from infra.settings import Settings
 from infra.transaction import Transactions
-from services.ops import forgetting
-from services.ops.forgetting import Forgetting
+from services.ops.desk import forgetting
+from services.ops.desk.forgetting import Forgetting
 from tests.conformance.places import opened
 from tests.integration.rows import insert, rows_of
 

@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from contracts.headers import REPLAY
 from contracts.values import TenantId
+from services.ops.desk.model import letter_id
 from services.ops.main import SERVICE
-from services.ops.model import letter_id
 from tests.integration.letters import QUEUE, Poison, a_letter, dying, forget_all, publish, taken_in
 from tests.integration.messaging import Stage, reserve, working
 

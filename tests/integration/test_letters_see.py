@@ -14,9 +14,9 @@ from contracts.payments import AuthorisePayment
 from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
 from infra.clock import now
 from infra.settings import Settings
-from services.ops.intake import take_in
-from services.ops.model import letter_id
-from services.ops.opening import Arrived, open_letters
+from services.ops.desk.model import letter_id
+from services.ops.taking_in.intake import take_in
+from services.ops.taking_in.opening import Arrived, open_letters
 from tests.integration.letters import QUEUE, Dying, LetterDesk, Poison, dying, letter_desk
 from tests.integration.messaging import envelope, reserve
 
@@ -219,7 +219,7 @@ async def test_a_cards_token_is_kept_and_never_shown(desk: LetterDesk) -> None:
 
 
 async def test_an_edited_letter_shows_both_payloads_and_its_revisions(desk: LetterDesk) -> None:
-    from services.ops import letters
+    from services.ops.desk import letters
 
     tenant = TenantId(uuid4())
     ask = reserve(tenant)

@@ -13,9 +13,9 @@ import pytest
 
 from contracts.values import TenantId
 from infra.clock import now
+from services.ops.desk.model import NOBODY
 from services.ops.main import SERVICE
-from services.ops.model import NOBODY
-from services.ops.opening import Arrived, open_letters
+from services.ops.taking_in.opening import Arrived, open_letters
 from tests.integration.letters import QUEUE, Dying, LetterDesk, a_letter, dying, forget_all, letter_desk, publish, rows, taken_in
 from tests.integration.messaging import Stage, reserve, working
 
@@ -146,7 +146,7 @@ async def test_what_cannot_be_stored_at_all_is_left_with_the_broker_and_harms_no
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await forget_all(stage)
-    monkeypatch.setattr("services.ops.ingest._SET_ASIDE_S", 1.0)
+    monkeypatch.setattr("services.ops.taking_in.ingest._SET_ASIDE_S", 1.0)
     await stage.administrator.execute("ALTER TABLE ops.letter ADD CONSTRAINT spite CHECK (headers NOT LIKE '%spite%')")
     async with working(SERVICE, stage.settings, tmp_path):
         try:

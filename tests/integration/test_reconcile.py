@@ -38,7 +38,7 @@ async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OAAS_HOME", str(shared.api.home))
     monkeypatch.setenv("OAAS_API_URL", shared.base_url)
-    monkeypatch.setattr("services.ops.comparing._SECOND_LOOK_AFTER_S", 0.05)
+    monkeypatch.setattr("services.ops.books.comparing._SECOND_LOOK_AFTER_S", 0.05)
     return await shared.of_another_tenant().open()
 
 

@@ -14,7 +14,7 @@ from contracts.values import OrderId, OrderLine, TenantId, VatRate
 from infra import clock
 from infra.reconcile import open_keepers
 from infra.transaction import Transactions
-from services.ops.comparing import Comparing
+from services.ops.books.comparing import Comparing
 from services.orders import repository, use_cases
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
 from services.orders.order import IllegalTransition, Order

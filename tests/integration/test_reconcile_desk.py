@@ -19,7 +19,7 @@ from infra import clock
 from infra.cli import app
 from infra.reconcile import known_tenants, open_keepers
 from infra.settings import Settings
-from services.ops.comparing import Comparing
+from services.ops.books.comparing import Comparing
 from tests.conformance.places import opened
 from tests.integration.processes import Pools, pools
 from tests.integration.town import Town, a_town
@@ -42,7 +42,7 @@ async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OAAS_HOME", str(shared.api.home))
     monkeypatch.setenv("OAAS_API_URL", shared.base_url)
-    monkeypatch.setattr("services.ops.comparing._SECOND_LOOK_AFTER_S", 0.05)
+    monkeypatch.setattr("services.ops.books.comparing._SECOND_LOOK_AFTER_S", 0.05)
     return await shared.of_another_tenant().open()
 
 
@@ -117,7 +117,7 @@ async def test_what_has_changed_at_the_second_look_is_not_found(town: Town, monk
         )
         await pause(seconds)
 
-    monkeypatch.setattr("services.ops.comparing.asyncio.sleep", meanwhile)
+    monkeypatch.setattr("services.ops.books.comparing.asyncio.sleep", meanwhile)
     assert await compared(town) == []
 
 

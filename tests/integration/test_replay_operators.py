@@ -13,7 +13,7 @@ from contracts.orders import OrderApproved, OrderPlaced
 from contracts.values import OrderId, OrderLine, ShopId, TenantId
 from infra.clock import now
 from infra.frames import decode
-from services.ops import letters
+from services.ops.desk import letters
 from tests.conformance.places import shop_of
 from tests.integration.coordinators import coordinating
 from tests.integration.desk import envelope as told

@@ -17,7 +17,7 @@ from infra.batch import Batches
 from infra.build import build
 from infra.clock import now
 from services.ops.consumers import HANDLES
-from services.ops.model import NOBODY
+from services.ops.desk.model import NOBODY
 from tests.integration.messaging import Stage, envelope, working
 from tests.integration.replays import QUEUE, Bug, ReplayDesk, inventory_with, lay, note_ended, replay_desk
 from tests.integration.workers import oaas_worker, worker_process

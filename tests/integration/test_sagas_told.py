@@ -13,7 +13,7 @@ from infra.frames import read_envelope
 from infra.settings import Settings
 from infra.transaction import Transactions
 from sagas.engine.instance import State
-from services.ops.sagas_seen import SAGAS_SEEN
+from services.ops.desk.sagas_seen import SAGAS_SEEN
 from tests.conformance.places import opened
 from tests.integration.desk import Desk, at_the_desk, skipped
 

@@ -5,7 +5,7 @@ in the quota is lost or made up, the ledger balances and costs nobody anything b
 that was not published.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -79,8 +79,9 @@ async def verdict(world: Run) -> Verdict:
             for service, tables in _TABLES.items()
             for table, rows in (await _read(world.transactions[service], tenant.tenant_id, service, tables)).items()
         }
+        own = _by_order(books)
         for order in books["orders.customer_order"]:
-            ended, wrong = _order(books, order, world.purse)
+            ended, wrong = _order(own[order["order_id"]], order, world.purse)
             found.ends[ended] += 1
             found.wrong += [f"{ended}: {one}" for one in wrong]
         found.wrong += [*_stock(books, tenant), *_ledger(books)]
@@ -94,7 +95,19 @@ async def _read(transaction: Transactions, tenant_id: TenantId, service: str, ta
         return {table: [dict(row) for row in await scope.connection.fetch(query, tenant_id)] for table, query in queries.items()}
 
 
-def _order(books: dict[str, Rows], order: dict[str, Any], purse: Purse) -> tuple[Ended, list[str]]:
+def _by_order(books: dict[str, Rows]) -> defaultdict[UUID, defaultdict[str, Rows]]:
+    """The rows of each order by table: with thousands of orders nobody looks through all rows for each."""
+    found: defaultdict[UUID, defaultdict[str, Rows]] = defaultdict(lambda: defaultdict(list))
+    for table, rows in books.items():
+        for row in rows:
+            if table == "sagas.saga":
+                found[UUID(row["subject"])][table].append(row)
+            elif "order_id" in row:
+                found[row["order_id"]][table].append(row)
+    return found
+
+
+def _order(books: Mapping[str, Rows], order: dict[str, Any], purse: Purse) -> tuple[Ended, list[str]]:
     id = order["order_id"]
     sagas = {row["name"]: row for row in books["sagas.saga"] if row["subject"] == str(id)}
     if "place-order" not in sagas:
@@ -124,14 +137,14 @@ def _way(ended: Ended) -> Iterator[str]:
         yield "its sagas and its status do not agree"
 
 
-def _holds(books: dict[str, Rows], id: object, status: OrderStatus) -> Iterator[str]:
+def _holds(books: Mapping[str, Rows], id: object, status: OrderStatus) -> Iterator[str]:
     stock, quota = (next((row["state"] for row in books[holds] if row["order_id"] == id), None) for holds in _HOLDS)
     whole = _lines(books["inventory.stock_hold_line"], id) == _lines(books["orders.order_line"], id)
     if not (_KEPT[status] == (stock, quota) and whole if status in _KEPT else {stock, quota} <= _NOTHING):
         yield f"its stock is {stock}, its quota {quota}"
 
 
-def _money(books: dict[str, Rows], id: object, purse: Purse, is_kept: bool) -> Iterator[str]:
+def _money(books: Mapping[str, Rows], id: object, purse: Purse, is_kept: bool) -> Iterator[str]:
     for payment in books["payments.payment"]:
         if payment["order_id"] == id and (wrong := purse.violation(payment["payment_id"], is_kept=is_kept)):
             yield wrong

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.values import TenantId
-from services.ops.model import Death, IllegalTransition, Letter, State
+from services.ops.desk.model import Death, IllegalTransition, Letter, State
 
 NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER: Final = NOON + timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.orders import OrderPlaced
 from contracts.payments import AuthorisePayment
-from services.ops.masking import MASK, SECRETS, masked, masked_diff, masked_text, unmasked
+from services.ops.desk.masking import MASK, SECRETS, masked, masked_diff, masked_text, unmasked
 
 TOKEN = "tok_1"
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.ops.epitaph import Story, cut, plain, story_of
+from services.ops.taking_in.epitaph import Story, cut, plain, story_of
 
 NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 QUEUE: Final = "inventory.commands.0"

@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 
 from contracts.catalog import CATALOG
-from services.ops.masking import MASK
-from services.ops.mending import Change, NotMendable, WrongData, differences, edit
+from services.ops.desk.masking import MASK
+from services.ops.mend.mending import Change, NotMendable, WrongData, differences, edit
 
 ORDER: Final = "3f2b8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10"
 OTHER: Final = "4a2b8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10"

@@ -10,8 +10,8 @@ import pytest
 from contracts.values import OrderStatus, TenantId
 from infra.reconcile import Imbalance, Line
 from infra.settings import Settings
-from services.ops.reconciling import MENDS, Finding, Kind, of_order, of_totals
-from services.ops.rounds import Rounds
+from services.ops.books.reconciling import MENDS, Finding, Kind, of_order, of_totals
+from services.ops.books.rounds import Rounds
 
 TENANT: Final = TenantId(UUID("0b6f8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10"))
 ORDER: Final = UUID("3f2b8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10")

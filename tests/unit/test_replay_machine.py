@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.values import TenantId
-from services.ops.replay import (
+from services.ops.replay.machine import (
     LEGAL,
     WINDOW,
     WINDOW_LEAST,

@@ -8,7 +8,7 @@ from contracts.catalog import name_of
 from contracts.messages import Envelope, Event
 from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from contracts.values import SagaId, TenantId
-from services.ops.sagas_seen import SAGAS_SEEN, Told, note
+from services.ops.desk.sagas_seen import SAGAS_SEEN, Told, note
 
 TENANT: Final = TenantId(UUID(int=1))
 PARKED: Final = SagaHalted(saga="place-order", version=2, state="PARKED", step="reserve-stock", fingerprint="f" * 16)

@@ -1,0 +1,1 @@
+"""Do the books of all services agree, and what mends what does not."""

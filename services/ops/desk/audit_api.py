@@ -1,0 +1,93 @@
+"""HTTP in for operators who want to know who did what. No decisions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from contracts.values import TenantId
+from infra.auth import Operator, operator_with
+from infra.http import Timestamp, decode_cursor, encode_cursor
+from infra.transaction import Transactions
+from infra.unscoped_findings import AuditSearch, FoundEntry
+from services.ops.desk import auditing
+from services.ops.desk.searching import tenant_for
+
+Ops = Annotated[Operator, Depends(operator_with("ops"))]
+
+
+class AuditQuery(BaseModel):
+    """A page of the audit; of one tenant, letter or replay if it is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: TenantId | None = None
+    letter: UUID | None = None
+    replay: UUID | None = None
+    cursor: str | None = None
+    limit: int = Field(50, ge=1, le=200, description="how many items at most")
+
+
+class EntryView(BaseModel):
+    """One attempt on one thing, whatever came of it."""
+
+    id: UUID
+    tenant: TenantId = Field(description="whose letter or order it was about; all zeros: nobody's")
+    at: Timestamp
+    actor: str
+    verb: str
+    reason: str
+    filter: str | None
+    letter: UUID | None
+    replay: UUID | None
+    outcome: str = Field(description="DONE, REFUSED, MOVED or FAILED, or the state that a replayed letter came to")
+    detail: str
+
+
+class AuditPage(BaseModel):
+    """Entries, the newest first."""
+
+    entries: list[EntryView]
+    next: str | None
+
+
+def add_audit(routes: APIRouter, transaction: Transactions, sweeper_pool: AsyncEngine) -> None:
+    """The route `/audit`. It stands before routes that take a letter's id in its place."""
+    search = AuditSearch(sweeper_pool)
+
+    @routes.get("/audit", summary="Who did what, or was refused it")
+    async def list_audit(operator: Ops, query: Annotated[AuditQuery, Query()]) -> AuditPage:
+        """The newest first. Nobody can change or delete an entry."""
+        after = None if query.cursor is None else decode_cursor(query.cursor)
+        found = await search.page(tenant_for(operator, query.tenant), query.letter, query.replay, after, query.limit)
+        following = encode_cursor(found[-1].at, found[-1].id) if len(found) == query.limit else None
+        return AuditPage(entries=await _read(transaction, found), next=following)
+
+
+async def _read(transaction: Transactions, found: list[FoundEntry]) -> list[EntryView]:
+    by_tenant: dict[TenantId, list[UUID]] = {}
+    for one in found:
+        by_tenant.setdefault(one.tenant_id, []).append(one.id)
+    views: dict[UUID, EntryView] = {}
+    for tenant_id, ids in sorted(by_tenant.items()):
+        async with transaction(tenant_id) as scope:
+            views |= {entry.id: _view(entry) for entry in await auditing.read(scope, ids)}
+    return [views[one.id] for one in found]
+
+
+def _view(kept: auditing.Kept) -> EntryView:
+    return EntryView(
+        id=kept.id,
+        tenant=kept.tenant_id,
+        at=kept.at,
+        actor=kept.actor,
+        verb=kept.verb,
+        reason=kept.reason,
+        filter=kept.filter,
+        letter=kept.letter_id,
+        replay=kept.replay_id,
+        outcome=kept.outcome,
+        detail=kept.detail,
+    )

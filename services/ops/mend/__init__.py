@@ -1,0 +1,1 @@
+"""Changing what letters say, and putting away what nobody wants."""

@@ -1,0 +1,1 @@
+"""Sending letters again: counted first, then at a rate, each followed to its outcome."""

@@ -1,0 +1,50 @@
+"""What an operator should know before a replay begins: that it would fail for the same reason, or that nobody would take it.
+
+Whoever reads each queue is asked about one letter, all at once and within a bound: its answer tells which build it runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from uuid import UUID
+
+from infra.settings import Settings
+from infra.transaction import Transactions
+from services.ops.desk.model import NOBODY, REPLAYS_IN_VAIN_MAX, Letter
+from services.ops.replay.asking import Answer, Asked, ask
+
+
+async def cautions(transaction: Transactions, settings: Settings, going: Sequence[Letter], *, ended: int) -> list[str]:
+    """In words, the most telling first; `ended` of the letters belong to a saga that has ended."""
+    answers = await ask(transaction, _samples(going), settings.report_within_s)
+    return [*_of_services(going, answers), *_of_letters(going, ended)]
+
+
+def _samples(going: Sequence[Letter]) -> list[Asked]:
+    """The newest letter of each queue that can be asked about."""
+    newest: dict[str, Asked] = {}
+    for letter in sorted(going, key=lambda letter: letter.died_at):
+        if letter.message_id is not None and letter.tenant_id != NOBODY and letter.is_readable:
+            newest[letter.queue] = Asked(letter.tenant_id, letter.id, letter.message_id, letter.type, letter.queue)
+    return [newest[queue] for queue in sorted(newest)]
+
+
+def _of_services(going: Sequence[Letter], answers: Mapping[UUID, Answer]) -> Iterator[str]:
+    for asked in _samples(going):
+        own = [letter for letter in going if letter.queue == asked.queue]
+        builds = Counter(letter.build for letter in own)
+        service = asked.queue.partition(".")[0]
+        if asked.letter_id not in answers:
+            yield f"{service} does not answer: is it running? Its {len(own)} letters would wait in {asked.queue}"
+        elif failed := builds[answers[asked.letter_id].build]:
+            yield f"{service} still runs the build that failed {failed} of its {len(own)} letters ({answers[asked.letter_id].build})"
+
+
+def _of_letters(going: Sequence[Letter], ended: int) -> Iterator[str]:
+    if in_vain := sum(letter.replays_in_vain > 0 for letter in going):
+        yield f"{in_vain} of these letters were replayed before in vain"
+    if held_back := sum(letter.is_held_back for letter in going):
+        yield f"{held_back} were replayed in vain {REPLAYS_IN_VAIN_MAX} times or more, and would be held back if you did not insist"
+    if ended:
+        yield f"{ended} belong to sagas that have ended: nobody will undo what they do"
+    if unreadable := sum(not letter.is_readable for letter in going):
+        yield f"{unreadable} are no messages that anybody can read: they are sent as they came, and will most likely die again"

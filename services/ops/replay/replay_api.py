@@ -1,0 +1,218 @@
+"""HTTP in for replays: plan, start, watch, pause, resume, cancel. An operator with a tenant plans and sees that tenant's replays only.
+
+Every verb locks the replay and is recorded with it, in one commit, whatever comes of it; a worker executes it
+(services/ops/replay/replaying.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from contracts.values import TenantId
+from infra.auth import Operator, operator_with
+from infra.clock import now
+from infra.http import FieldError, Problem, decode_cursor, encode_cursor
+from infra.settings import Settings
+from infra.transaction import Batch, Transactions
+from infra.unscoped_replays import FoundReplay, ReplaySearch
+from services.ops.desk.auditing import Entry, Outcome, record
+from services.ops.desk.searching import LetterSearch
+from services.ops.replay import replays
+from services.ops.replay.machine import IllegalReplay, ItemState, Replay, State
+from services.ops.replay.planning import Wish, plan
+from services.ops.replay.replay_views import Because, OutcomePage, OutcomeView, PlanReplay, PlanView, ReplayPage, ReplayView, StartReplay
+from services.ops.replay.replays import Item
+
+Asker = Annotated[Operator, Depends(operator_with("ops"))]
+Act = Callable[[Replay, Batch], None]
+_UNKNOWN_NAMED_MAX: Final = 10
+
+
+def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
+    """The routes of replays. To be included before any of the form `/dead-letters/{id}`."""
+    own = APIRouter(prefix="/v1/ops/dead-letters/replays", tags=["dead letters"])
+    desk = _Desk(transaction, sweeper_pool, settings)
+    _looking(own, desk)
+    _acting(own, desk)
+    return own
+
+
+def _looking(own: APIRouter, desk: "_Desk") -> None:
+    @own.get("", summary="Replays, the newest first")
+    async def list_replays(
+        operator: Asker, state: State | None = None, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    ) -> ReplayPage:
+        """With their counts as they are now."""
+        after = None if cursor is None else decode_cursor(cursor)
+        found = await desk.search.page(operator.tenant_id, state, after, limit)
+        last = found[-1] if len(found) == limit else None
+        return ReplayPage(replays=await desk.views(found), next=last and encode_cursor(last.planned_at, last.id))
+
+    @own.get("/{replay_id}", summary="One replay, and how far it has come")
+    async def show_replay(operator: Asker, replay_id: UUID) -> ReplayView:
+        """Cheap enough to be asked for every second."""
+        [view] = await desk.views([await desk.found(operator, replay_id)])
+        return view
+
+    @own.get("/{replay_id}/outcomes", summary="What came of each letter")
+    async def list_outcomes(
+        operator: Asker,
+        replay_id: UUID,
+        state: ItemState | None = None,
+        cursor: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> OutcomePage:
+        """In the order of the plan."""
+        return await desk.outcomes(await desk.found(operator, replay_id), state, cursor, limit)
+
+
+def _acting(own: APIRouter, desk: "_Desk") -> None:
+    @own.post("", status_code=201, summary="Plan a replay: exactly the letters that fit now")
+    async def plan_replay(operator: Asker, body: PlanReplay) -> PlanView:
+        """Nothing is sent. What dies later is not in the plan."""
+        return PlanView.of(await desk.plan(operator, body))
+
+    @own.post("/{replay_id}/start", status_code=202, summary="Begin to send the letters of a plan")
+    async def start(operator: Asker, replay_id: UUID, body: StartReplay) -> ReplayView:
+        """A worker sends them at the rate that is asked for."""
+        pace = body.pace
+        return await desk.act(operator, replay_id, "start", body.reason, lambda replay, batch: replay.start(pace, batch.now))
+
+    @own.post("/{replay_id}/pause", summary="Send nothing more for now")
+    async def pause(operator: Asker, replay_id: UUID, body: Because) -> ReplayView:
+        """Once this is answered, nothing more is sent; what was sent still gets its outcome."""
+        return await desk.act(operator, replay_id, "pause", body.reason, lambda replay, _: replay.pause())
+
+    @own.post("/{replay_id}/resume", summary="Go on with a replay that was paused, or that stopped itself")
+    async def resume(operator: Asker, replay_id: UUID, body: Because) -> ReplayView:
+        """One that stopped itself begins with a canary again, if it had any."""
+        return await desk.act(operator, replay_id, "resume", body.reason, lambda replay, batch: replay.resume(batch.now))
+
+    @own.post("/{replay_id}/cancel", summary="End a replay")
+    async def cancel(operator: Asker, replay_id: UUID, body: Because) -> ReplayView:
+        """What waits is left out; what was sent still gets its outcome."""
+        why = f"cancelled by {operator.subject}: {body.reason}"
+        return await desk.act(operator, replay_id, "cancel", body.reason, lambda replay, batch: replay.cancel(batch.now, why))
+
+
+class _Desk:
+    """What the routes share."""
+
+    def __init__(self, transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> None:
+        self.search = ReplaySearch(sweeper_pool)
+        self._letters = LetterSearch(sweeper_pool)
+        self._transaction = transaction
+        self._settings = settings
+
+    async def plan(self, operator: Operator, body: PlanReplay) -> Replay:
+        """A new plan; raises Problem for letters that there are not, or for more than one replay takes."""
+        at = now()
+        wish = Wish(
+            actor=operator.subject,
+            tenant_id=operator.tenant_id,
+            reason=body.reason,
+            filter=body.said,
+            include_ended=body.include_ended,
+            include_held_back=body.include_held_back,
+            is_named=body.letters is not None,
+        )
+        by_tenant: dict[TenantId, list[UUID]] = {}
+        for tenant_id, id in await self._meant(operator, body):
+            by_tenant.setdefault(tenant_id, []).append(id)
+        return await plan(self._transaction, self._settings, wish, by_tenant, at)
+
+    async def _meant(self, operator: Operator, body: PlanReplay) -> Sequence[tuple[TenantId, UUID]]:
+        if body.letters is not None:
+            return await self._named(operator, body.letters)
+        assert body.filter is not None
+        most = self._settings.replay_letters_max
+        found = await self._letters.ids(body.filter.wanted(operator), None, most + 1)
+        if len(found) > most:
+            raise _wrong(
+                "filter", f"must fit at most {most} letters: say from when until when they died, and replay one part after the other"
+            )
+        return found
+
+    async def _named(self, operator: Operator, ids: Sequence[UUID]) -> Sequence[tuple[TenantId, UUID]]:
+        tenants: Mapping[UUID, TenantId] = await self._letters.tenants_of(ids)
+        own = [(tenant_id, id) for id, tenant_id in tenants.items() if operator.tenant_id in (None, tenant_id)]
+        unknown = sorted({*ids} - {id for _, id in own})
+        if unknown:
+            named = ", ".join(str(id) for id in unknown[:_UNKNOWN_NAMED_MAX])
+            raise Problem(404, "Unknown letter", f"there is no such letter: {named}{' ...' if unknown[_UNKNOWN_NAMED_MAX:] else ''}")
+        return own
+
+    async def found(self, operator: Operator, id: UUID) -> FoundReplay:
+        """Where the replay is; raises Problem(404) if there is none, or it is not the operator's."""
+        found = await self.search.one(id)
+        if found is None or operator.tenant_id not in (None, found.tenant_id):
+            raise Problem(404, "Unknown replay", f"there is no replay {id}; `oaas dead-letters replays` lists them")
+        return found
+
+    async def views(self, found: Sequence[FoundReplay]) -> list[ReplayView]:
+        """These replays with their counts, in the same order."""
+        by_tenant: dict[TenantId, list[UUID]] = {}
+        for one in found:
+            by_tenant.setdefault(one.tenant_id, []).append(one.id)
+        read: dict[UUID, Replay] = {}
+        async with self._transaction.batch() as batch:
+            for tenant_id, ids in sorted(by_tenant.items()):
+                async with batch.scope(tenant_id) as scope:
+                    read |= {replay.id: replay for replay in await replays.read(scope, ids)}
+        return [ReplayView.whole(read[one.id], await self.search.tally(one.id)) for one in found]
+
+    async def outcomes(self, found: FoundReplay, state: ItemState | None, after: int, limit: int) -> OutcomePage:
+        """A page of them."""
+        items = await self.search.items(found.id, state, after, limit)
+        by_tenant: dict[TenantId, list[UUID]] = {}
+        for item in items:
+            by_tenant.setdefault(item.tenant_id, []).append(item.letter_id)
+        read: dict[tuple[TenantId, UUID], Item] = {}
+        async with self._transaction.batch() as batch:
+            for tenant_id, ids in sorted(by_tenant.items()):
+                async with batch.scope(tenant_id) as scope:
+                    read |= {(tenant_id, item.letter_id): item for item in await replays.read_items(scope, found.id, ids)}
+        outcomes = [OutcomeView.of(item, read[item.tenant_id, item.letter_id]) for item in items]
+        return OutcomePage(outcomes=outcomes, next=str(items[-1].number) if len(items) == limit else None)
+
+    async def act(self, operator: Operator, id: UUID, verb: str, reason: str | None, act: Act) -> ReplayView:
+        """Do it, and record it; raises Problem(409) if it is not possible now, which is recorded as well."""
+        found = await self.found(operator, id)
+        # Before anything is locked; a plan's tenants never change.
+        tenants = await self.search.tenants(id) if verb == "cancel" else []
+        refused: IllegalReplay | None = None
+        async with self._transaction.batch() as batch:
+            async with batch.scope(found.tenant_id) as scope:
+                replay = await replays.lock(scope, id)
+                assert replay is not None
+                before = replay.state
+                try:
+                    act(replay, batch)
+                    await replays.save(scope, replay)
+                except IllegalReplay as error:
+                    refused = error
+                outcome = Outcome.DONE if refused is None else Outcome.REFUSED
+                detail = str(refused) if refused else f"{before} -> {replay.state}"
+                said = Entry(
+                    actor=operator.subject,
+                    verb=f"{verb} replay",
+                    reason=reason or replay.reason,
+                    outcome=outcome,
+                    detail=detail,
+                    replay_id=id,
+                )
+                await record(scope, [said])
+            for tenant_id in tenants if refused is None else ():
+                async with batch.scope(tenant_id) as scope:
+                    await replays.leave_out_the_rest(scope, id, replay.detail)
+        if refused is not None:
+            raise Problem(409, "Not possible now", str(refused))
+        [view] = await self.views([found])
+        return view
+
+
+def _wrong(field: str, message: str) -> Problem:
+    return Problem(422, "Not valid", f"Wrong: {field}", errors=[FieldError(field=field, message=message)])

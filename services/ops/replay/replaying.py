@@ -1,0 +1,206 @@
+"""Executes replays, in the desk's workers: sends the letters of those that run at their rate, and stops those that fail.
+
+Any number of workers may run it. A replay is executed by the one that holds its lease, which it renews at each step; when it dies,
+another takes over as soon as the lease is over. Every step is one transaction, in which the replay's row is locked first: whoever
+pauses or cancels waits for it, and nothing is sent after that. What was sent and has no outcome for long is looked after here as well.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+from contracts.values import TenantId
+from infra.clock import now
+from infra.consumer import attempted
+from infra.errors import Outage
+from infra.retry import Ending, ending_of, while_out_of_reach
+from infra.service import Running
+from infra.transaction import Batch
+from infra.unscoped_replays import FoundItem, FoundReplay, ReplaySearch
+from services.ops.desk.auditing import Entry, Outcome, record
+from services.ops.replay import replays
+from services.ops.replay.machine import WINDOW, Finish, Progress, Replay, Send, State, Stop, Trust
+from services.ops.replay.sending import send, send_again_or_give_up
+
+_log: Final = logging.getLogger(__name__)
+_LOOK_EVERY_S: Final = 0.25
+_STEP_S: Final = 0.1
+"""Letters that are due within it go in one transaction."""
+_BURST_S: Final = 1.0
+"""So much of its rate a replay may catch up on after a pause, an outage or a slow step."""
+_TOGETHER_MAX: Final = 8
+"""Replays that one process executes at the same time."""
+_CARE_EVERY_S: Final = 1.0
+_CARE_MAX: Final = 500
+_SET_ASIDE_S: Final = 60.0
+_RULE: Final = "the replay's own rule"
+SENDS_MAX: Final = 3
+
+
+class Bucket:
+    """How many letters may go now, so that in the long run there are `rate` in a second."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._filled_at = time.monotonic()
+        self._held = 0.0
+
+    def __call__(self) -> int:
+        """How many may go now."""
+        at = time.monotonic()
+        self._held = min(self._held + (at - self._filled_at) * self._rate, max(1.0, self._rate * _BURST_S))
+        self._filled_at = at
+        return int(self._held)
+
+    def take(self, number: int) -> None:
+        """So many have gone."""
+        self._held -= number
+
+    def wait_s(self) -> float:
+        """Until the next step: for one letter at least."""
+        return max(_STEP_S, (1 - self._held) / self._rate)
+
+
+async def execute_replays(running: Running) -> None:
+    """Run for ever."""
+    await Replaying(running).run()
+
+
+class Replaying:
+    """The executor of one process."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._settings = running.settings
+        self._transaction = running.transaction
+        self._search = ReplaySearch(running.sweeper_pool)
+        self._holder = uuid4()
+        self._lease = timedelta(seconds=running.settings.replay_lease_s)
+        self._executing: set[UUID] = set()
+        self._set_aside: dict[UUID, float] = {}
+        self._cared_at = 0.0
+
+    async def run(self) -> None:
+        """Look for replays that nobody executes, for ever; one that cannot be executed holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                async for attempt in while_out_of_reach(self._settings):
+                    with attempt:
+                        await self._look(group)
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        if self._running.stopping.is_set():
+            return
+        self._set_aside = {id: until for id, until in self._set_aside.items() if until > time.monotonic()}
+        for found in await self._search.running(self._holder, now(), _TOGETHER_MAX):
+            if found.id not in self._executing | self._set_aside.keys() and len(self._executing) < _TOGETHER_MAX:
+                self._executing.add(found.id)
+                group.create_task(self._see_to(found))
+        if time.monotonic() - self._cared_at >= _CARE_EVERY_S:
+            self._cared_at = time.monotonic()
+            await self._care()
+
+    async def _see_to(self, found: FoundReplay) -> None:
+        error = await attempted(self._execute(found))
+        self._executing.discard(found.id)
+        if error is None:
+            return
+        if ending_of(error) is Ending.BUG:
+            self._set_aside[found.id] = time.monotonic() + _SET_ASIDE_S
+            _log.error("a replay cannot be executed", exc_info=error, extra={"replay": found.id, "tenant": found.tenant_id})
+        else:
+            _log.warning("a replay is left for later", extra={"replay": found.id, "error": repr(error)})
+
+    async def _execute(self, found: FoundReplay) -> None:
+        """Step after step, until it no longer runs or another holds it."""
+        bucket: Bucket | None = None
+        while (replay := await self._step(found, bucket)) is not None and replay.state is State.RUNNING:
+            if self._running.stopping.is_set():
+                return
+            bucket = bucket or Bucket(replay.pace.rate)
+            await asyncio.sleep(min(bucket.wait_s(), _LOOK_EVERY_S))
+
+    async def _step(self, found: FoundReplay, bucket: Bucket | None) -> Replay | None:
+        """One transaction: hold it, decide, do it. None if it is not ours or does not run."""
+        async with self._transaction.batch() as batch:
+            async with batch.scope(found.tenant_id) as scope:
+                replay = await replays.lease(scope, found.id, self._holder, scope.now + self._lease)
+                if replay is None or bucket is None:
+                    return replay
+                step = replay.next_step(await self._progress(replay), self._settings.replay_on_the_way_max)
+                if isinstance(step, Trust | Stop | Finish):
+                    replay.take(step, scope.now)
+                    await replays.save(scope, replay)
+                    if isinstance(step, Stop):
+                        stopped = Entry(actor=_RULE, verb="stop replay", reason=replay.detail, outcome=Outcome.DONE, replay_id=replay.id)
+                        await record(scope, [stopped])
+                    _log.info("replay %s %s", replay.id, replay.state, extra={"replay": replay.id, "detail": replay.detail})
+            if isinstance(step, Send) and (free := min(bucket(), step.at_most)) > 0:
+                items = await self._search.next_items(replay.id, free)
+                bucket.take(await self._send(batch, replay, items))
+        return replay
+
+    async def _send(self, batch: Batch, replay: Replay, items: Collection[FoundItem]) -> int:
+        sent = 0
+        for tenant_id, ids in _by_tenant(items).items():
+            async with batch.scope(tenant_id) as scope:
+                sent += await send(scope, replay, ids, self._search.actors)
+        return sent
+
+    async def _progress(self, replay: Replay) -> Progress:
+        assert replay.counted_since is not None
+        window = max(WINDOW, replay.pace.canary or 0)
+        recent = await self._search.recent(replay.id, replay.counted_since, window)
+        return Progress(recent.is_more_waiting, recent.on_the_way, recent.begun, recent.outcomes, recent.failures)
+
+    async def _care(self) -> None:
+        """Forget plans that are too old, and look after letters that have been on their way for long."""
+        for plan in await self._search.expired(now(), _TOGETHER_MAX):
+            await self._expire(plan)
+        before = now() - timedelta(seconds=self._settings.replay_resend_s)
+        overdue = await self._search.overdue(before, _CARE_MAX)
+        empty = {queue for queue in {item.queue for item, _ in overdue} if await self._is_empty(queue)}
+        by_replay: dict[tuple[UUID, str], list[FoundItem]] = {}
+        for item, state in overdue:
+            if item.queue in empty:
+                by_replay.setdefault((item.replay_id, state), []).append(item)
+        for (replay_id, state), items in by_replay.items():
+            async with self._transaction.batch() as batch:
+                for tenant_id, ids in _by_tenant(items).items():
+                    async with batch.scope(tenant_id) as scope:
+                        may_send = state == State.RUNNING
+                        await send_again_or_give_up(scope, replay_id, ids, SENDS_MAX, before, may_send=may_send)
+
+    async def _expire(self, plan: FoundReplay) -> None:
+        tenants = await self._search.tenants(plan.id)
+        async with self._transaction.batch() as batch:
+            async with batch.scope(plan.tenant_id) as scope:
+                replay = await replays.lock(scope, plan.id)
+                # Another worker was here before, or somebody has started it just now.
+                if replay is None or replay.state is not State.PLANNED:
+                    return
+                replay.expire(scope.now)
+                await replays.save(scope, replay)
+            for tenant_id in tenants:
+                async with batch.scope(tenant_id) as scope:
+                    await replays.forget_items(scope, plan.id)
+
+    async def _is_empty(self, queue: str) -> bool:
+        try:
+            return await self._running.backlog(queue) == 0
+        except Outage:
+            # Without a broker nobody can tell, and nothing could be sent.
+            return False
+
+
+def _by_tenant(items: Collection[FoundItem]) -> dict[TenantId, list[UUID]]:
+    """Tenants in their order, the letters of each in theirs."""
+    found: dict[TenantId, list[UUID]] = {}
+    for item in items:
+        found.setdefault(item.tenant_id, []).append(item.letter_id)
+    return {tenant_id: sorted(ids) for tenant_id, ids in sorted(found.items())}

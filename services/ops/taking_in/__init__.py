@@ -1,0 +1,1 @@
+"""Dead letters on their way from the broker into the tables."""
