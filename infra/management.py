@@ -45,7 +45,7 @@ class Management:
                 retry=starting, wait=wait_fixed(_LOOK_EVERY_S), stop=stop_after_delay(_PATIENCE_S), reraise=True
             ):
                 with attempt:
-                    await self._client.get("/api/overview")
+                    await self._client.get("/api/whoami")
         except httpx.TransportError as error:
             raise _silent(error) from error
 

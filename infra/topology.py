@@ -56,7 +56,11 @@ async def mismatches(settings: Settings) -> list[Difference]:
 
 async def refuse_a_mismatch(settings: Settings) -> None:
     """Raises Misconfigured naming everything that differs. Without a management URL it can only trust."""
-    if settings.rabbitmq_management_url and (wrong := await mismatches(settings)):
+    if not settings.rabbitmq_management_url:
+        return
+    async with management(settings) as starting:
+        await starting.until_it_answers()
+    if wrong := await mismatches(settings):
         told = "; ".join(f"{one}. Mend it: {one.mend}" if one.mend != MEND else str(one) for one in wrong)
         raise Misconfigured(f"RabbitMQ's topology is not that of this release: {told}. Run `{MEND}`; `oaas check topology` says more.")
 

@@ -103,8 +103,7 @@ def platform(
         port = api_port if is_free(api_port) else kept_port(home / "api.port")
         environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
         acquirer = _acquirer(home, environment, port)
-        _migrate(home, {**environment, "OAAS_POSTGRES_URL": servers.postgres_url}, say)
-        servers.finish()
+        _migrate(home, {**environment, **_administrators(servers)}, say)
         supervisor = stack.enter_context(Supervisor(home))
         say(f"starting the API and the workers of {', '.join(MODULES)}")
         if acquirer:
@@ -116,6 +115,8 @@ def platform(
         supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
         metrics_urls = {service: f"http://{LOOPBACK}:{ports[service]}/metrics" for service in ports}
         running = Platform(home, servers, supervisor, f"http://{LOOPBACK}:{port}", metrics_urls, environment)
+        # They start while RabbitMQ still boots, and wait for it.
+        servers.finish()
         for service in MODULES:
             supervisor.wait_until_ready(service, READY_MAX_S)
         wait_until_api_ready(running)
@@ -165,6 +166,12 @@ def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
         "OAAS_API_HOST": LOOPBACK,
         "OAAS_API_PORT": str(port),
     }
+
+
+def _administrators(servers: Servers) -> dict[str, str]:
+    """What only `migrate` is told. Our own RabbitMQ loads its definitions when it boots: nothing is left to do there, and to wait for."""
+    given = {"OAAS_POSTGRES_URL": servers.postgres_url}
+    return given if servers.rabbitmq is None else given | {"OAAS_RABBITMQ_MANAGEMENT_URL": ""}
 
 
 def _acquirer(home: Path, environment: dict[str, str], api_port: int) -> list[str]:
