@@ -85,10 +85,15 @@ class Settings(BaseSettings):
 
     replay_plan_keep_s: Seconds = Field(3600, description="age above which the plan of a replay cannot be started any more, seconds")
     replay_letters_max: Count = Field(100_000, description="most letters in one replay")
-    replay_on_the_way_max: Count = Field(200, description="most letters of one replay without an outcome; while there are, no more are sent")
-    replay_lease_s: Seconds = Field(5, description="time after which another worker takes a replay over from one that says nothing, seconds")
+    replay_on_the_way_max: Count = Field(
+        200, description="most letters of one replay without an outcome; while there are, no more are sent"
+    )
+    replay_lease_s: Seconds = Field(
+        5, description="time after which another worker takes a replay over from one that says nothing, seconds"
+    )
     replay_resend_s: Seconds = Field(
-        3600, description="age at which a letter without an outcome is sent again if its queue is empty, seconds; more than the retry ladder"
+        3600,
+        description="age at which a letter without an outcome is sent again if its queue is empty, seconds; more than the retry ladder",
     )
     report_within_s: Seconds = Field(2, description="longest wait of the operators' desk for what a service says about a letter, seconds")
 
