@@ -11,6 +11,7 @@ from services.ops.taking_in.epitaph import Story, cut, plain, story_of
 NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 QUEUE: Final = "inventory.commands.0"
 WAITED: Final = {"queue": "retry.500.0", "reason": "expired", "count": 4, "time": NOON}
+_ID: Final = "018f3a52-7c1e-7000-8000-000000000001"
 
 
 def story(**headers: Any) -> Story:
@@ -48,7 +49,7 @@ def test_a_time_that_cannot_be_is_the_time_at_which_the_letter_came(at: object) 
     assert story(x_death=[{"queue": QUEUE, "reason": "rejected", "time": at}]).died_at == NOON
 
 
-@pytest.mark.parametrize("replay", ["", "x", f"{uuid4()}", f"{uuid4()}/", f"{uuid4()}/x", f"{uuid4()}/{uuid4()}/{uuid4()}", 5, None])
+@pytest.mark.parametrize("replay", ["", "x", _ID, f"{_ID}/", f"{_ID}/x", f"{_ID}/{_ID}/{_ID}", 5, None])
 def test_a_replay_that_is_not_told_properly_is_none(replay: object) -> None:
     assert story(x_replay=replay).replay is None
 
