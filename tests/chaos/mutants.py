@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
+from uuid import uuid4
 
 import asyncpg
 from aio_pika.exceptions import AMQPError
@@ -14,6 +15,8 @@ from infra.consumer import Consumer
 from infra.deliveries import Delivery
 from infra.inbox import Inbox, Key
 from infra.outbox import Outbox
+from services.payments.http_provider import HttpProvider
+from services.payments.provider import Call, Outcome
 
 VARIABLE: Final = "OAAS_CHAOS_MUTANT"
 
@@ -58,8 +61,19 @@ def _no_outbox() -> None:
     Outbox.insert = insert  # type: ignore[method-assign, assignment]  # that is what a mutant is
 
 
+def _fresh_card_keys() -> None:
+    """Each call to the payment provider has a key of its own: one that is made again charges again."""
+    call_it = HttpProvider.call
+
+    async def call(provider: HttpProvider, call: Call, metadata: dict[str, str]) -> Outcome:
+        return await call_it(provider, replace(call, key=uuid4().hex), metadata)
+
+    HttpProvider.call = call  # type: ignore[method-assign, assignment]  # that is what a mutant is
+
+
 MUTANTS: Final[Mapping[str, Callable[[], None]]] = {
     "ack-before-commit": _ack_before_commit,
     "forgetful-inbox": _forgetful_inbox,
     "no-outbox": _no_outbox,
+    "fresh-card-keys": _fresh_card_keys,
 }

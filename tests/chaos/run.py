@@ -47,6 +47,8 @@ class Demand:
     think_s: float = 6.0
     faults_max_s: float = 1_500.0
     """When no more faults are injected, though some are left."""
+    lasts_s: float = 0.0
+    """How long faults and orders go on at least."""
     sample_every_s: float = 20.0
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Settings of the processes, beside the platform's."""
@@ -74,10 +76,9 @@ class Run:
         """All faults of the plan, or those that there is time for."""
         stabs, outages = asyncio.create_task(self._stab(lives)), asyncio.create_task(self._break_servers())
         until = self.began + self.demand.faults_max_s
-        kills = len(self.plan.kills)
         while time.monotonic() < until:
-            killed = len(killed_of(lives))
-            if killed == kills and stabs.done() and outages.done():
+            is_done = len(killed_of(lives)) == len(self.plan.kills) and stabs.done() and outages.done()
+            if is_done and time.monotonic() > self.began + self.demand.lasts_s:
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
         stabs.cancel()
