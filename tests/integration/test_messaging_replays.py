@@ -31,6 +31,8 @@ from tests.integration.messaging import (
     working,
 )
 
+SOME_ID: Final = "018f3a52-7c1e-7000-8000-000000000001"
+
 QUEUE: Final = COMMANDS.routing_key
 DEAD: Final = dead_letter_queue(QUEUE)
 AGAIN: Final = replay_address(QUEUE)
@@ -170,7 +172,7 @@ async def test_who_answers_later_has_settled_its_letter(stage: Stage, tmp_path: 
     assert await stage.waiting(REPLIES) == 0
 
 
-@pytest.mark.parametrize("forged", ["", "nonsense", f"{uuid4()}", f"{uuid4()}/{uuid4()}/{uuid4()}", 17, ["x"], {"x": "y"}], ids=str)
+@pytest.mark.parametrize("forged", ["", "nonsense", SOME_ID, f"{SOME_ID}/{SOME_ID}/{SOME_ID}", 17, ["x"], {"x": "y"}], ids=str)
 async def test_a_forged_name_of_a_replay_is_ignored_and_the_message_handled(stage: Stage, tmp_path: Path, forged: Any) -> None:
     ask = reserve(TenantId(uuid4()))
     async with working(inventory(Recording()), stage.settings, tmp_path):

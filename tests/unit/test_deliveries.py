@@ -1,6 +1,6 @@
 """What a frame's headers say of its envelope, and what they cannot make anybody believe."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -8,6 +8,8 @@ import pytest
 from contracts import headers
 from infra.deliveries import Arrival, Delivery, Replay, arrivals
 from infra.frames import Unreadable
+
+SOME_ID: Final = "018f3a52-7c1e-7000-8000-000000000001"
 
 ONE = b'[{"id": 1}]'
 TWO = b'[{"id": 1}, {"id": 2}]'
@@ -41,7 +43,7 @@ def test_an_attempt_that_makes_no_sense_is_none(attempt: object, caplog: pytest.
 
 @pytest.mark.parametrize(
     "replay",
-    ["", "x", "/", f"{uuid4()}", f"{uuid4()}/", f"{uuid4()}/{uuid4()}/{uuid4()}", f"{uuid4()}/x", 7, b"x/y", [uuid4().hex], "/" * 10**6],
+    ["", "x", "/", SOME_ID, f"{SOME_ID}/", f"{SOME_ID}/{SOME_ID}/{SOME_ID}", f"{SOME_ID}/x", 7, b"x/y", [SOME_ID], "/" * 10**6],
 )
 def test_a_replay_that_makes_no_sense_is_none(replay: object, caplog: pytest.LogCaptureFixture) -> None:
     assert opened({headers.REPLAY: replay})[0].replay is None
