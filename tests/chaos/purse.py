@@ -16,7 +16,7 @@ class Ledger:
 
     payments: dict[UUID, dict[str, Any]]
     violations: Counter[str]
-    strays: tuple[UUID, ...]
+    doubled: frozenset[UUID]
     """Payments that it has twice."""
 
     def violation(self, payment_id: UUID, *, is_kept: bool) -> str | None:
@@ -35,4 +35,4 @@ def read(acquirer_url: str) -> Ledger:
         told = json.load(answer)
     counted = Counter(UUID(one["payment"]) for one in told["payments"])
     payments = {UUID(one["payment"]): one for one in told["payments"]}
-    return Ledger(payments, Counter(told["violations"]), tuple(id for id, times in counted.items() if times > 1))
+    return Ledger(payments, Counter(told["violations"]), frozenset(id for id, times in counted.items() if times > 1))
