@@ -52,6 +52,8 @@ DEAD_LETTER_DELIVERIES_MAX: Final = 1_000_000_000
 """Never reached: a letter stays until the desk has taken it, however often the desk dies over it."""
 QUEUE_LENGTH_MAX: Final = 1_000_000
 """Messages that a queue holds before it refuses publishers (who keep them in the outbox)."""
+QUEUE_BYTES_MAX: Final = 1_000_000_000
+"""As much of their bodies: one reader that is down fills its own queue, and not the disk, at which the broker would stop everybody."""
 POLICY_PRIORITY: Final = 10
 _OUR_QUEUES: Final = re.compile(r"[a-z]+\.(commands|replies|events)\.\d+(\.dead)?|retry\.\d+\.\d+")
 
@@ -204,6 +206,7 @@ def _work_policy(queue: str) -> dict[str, Any]:
         "dead-letter-strategy": "at-least-once",
         "delivery-limit": DELIVERIES_MAX,
         "max-length": QUEUE_LENGTH_MAX,
+        "max-length-bytes": QUEUE_BYTES_MAX,
         "overflow": "reject-publish",
     }
 
@@ -211,7 +214,12 @@ def _work_policy(queue: str) -> dict[str, Any]:
 def _dead_letter_policy() -> dict[str, Any]:
     # Nothing takes what is dropped here. RabbitMQ 4 has a delivery limit of 20 unless one is set; there is no word for none that
     # every version understands.
-    return {"delivery-limit": DEAD_LETTER_DELIVERIES_MAX, "max-length": QUEUE_LENGTH_MAX, "overflow": "reject-publish"}
+    return {
+        "delivery-limit": DEAD_LETTER_DELIVERIES_MAX,
+        "max-length": QUEUE_LENGTH_MAX,
+        "max-length-bytes": QUEUE_BYTES_MAX,
+        "overflow": "reject-publish",
+    }
 
 
 def _retry_policy(wait_ms: int) -> dict[str, Any]:
@@ -222,5 +230,6 @@ def _retry_policy(wait_ms: int) -> dict[str, Any]:
         "dead-letter-strategy": "at-least-once",
         "delivery-limit": DELIVERIES_MAX,
         "max-length": QUEUE_LENGTH_MAX,
+        "max-length-bytes": QUEUE_BYTES_MAX,
         "overflow": "reject-publish",
     }

@@ -1,8 +1,8 @@
 """What happens to a batch of envelopes inside one transaction: the same for one envelope and for hundreds.
 
 For each tenant, in sorted order: scope, inbox, load, decide each message, save, replies and their memory. Lock order is global:
-tenants sorted; within a tenant first the inbox, then what the repositories lock. Deciding is pure and sees what its neighbours
-in the batch have changed, so conflicts inside a batch resolve themselves in memory.
+tenants sorted; within a tenant first the inbox, then what the repositories lock, in the order of the service's table. Deciding is
+pure and sees what its neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,6 +57,7 @@ class Batches:
         self._suspects = Suspects(self._service)
         self._deferred = Deferred(self._service)
         self._questions = Questions(self._service)
+        self._handles = table
         self._table = {message: handles for handles in table for message in handles.decide}
 
     async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False, replays: Replays = _NONE) -> None:
@@ -115,7 +116,8 @@ class Batches:
         for key, envelope in fresh.items():
             handles = self._table[type(envelope.data)]
             parts.setdefault(id(handles), (handles, {}))[1][key] = envelope
-        return list(parts.values())
+        # As the table names them, not as their messages came: two batches that lock in opposite order deadlock.
+        return [parts[id(handles)] for handles in self._handles if id(handles) in parts]
 
     async def _decide(self, scope: Scope, handles: Handles, received: dict[Key, Envelope]) -> dict[Key, str]:
         state = await handles.repository.load(scope, list(received.values()))

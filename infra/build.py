@@ -12,7 +12,9 @@ _PACKAGES: Final = ("contracts", "infra", "sagas", "services")
 
 @lru_cache(maxsize=1)
 def build() -> str:
-    """OAAS_BUILD, such as a commit or an image's digest; without it 12 hexadecimal digits of the source files as they are now."""
+    """OAAS_BUILD, such as a commit or an image's digest; without it 12 hexadecimal digits of the source files.
+
+    As they are when it is first called, which a process does when it starts."""
     if given := os.environ.get("OAAS_BUILD"):
         return given[:64]
     digest = hashlib.sha256()

@@ -43,6 +43,10 @@ class Unreadable:
             return False
 
 
+class NilTenant(ValueError):
+    """The envelope's tenant is the nil UUID, which is no tenant's: what nobody can be found for belongs to it at the desk."""
+
+
 class NotAFrame(ValueError):
     """The body is not a JSON array of CloudEvents."""
 
@@ -65,7 +69,7 @@ def decode(body: bytes) -> Iterator[Envelope | Unreadable]:
     for item in items:
         try:
             yield read_envelope(item)
-        except (ValidationError, UnknownMessage, TypeError, KeyError) as error:
+        except (ValidationError, NilTenant, UnknownMessage, TypeError, KeyError) as error:
             yield _unreadable(item, error)
 
 
@@ -77,9 +81,12 @@ def text_at(body: bytes, position: int) -> str:
 def read_envelope(item: Mapping[str, Any]) -> Envelope:
     """The envelope with its data as the class its type names; unknown attributes are ignored.
 
-    Raises pydantic.ValidationError, UnknownMessage, KeyError or TypeError for what is no envelope.
+    Raises pydantic.ValidationError, NilTenant, UnknownMessage, KeyError or TypeError for what is no envelope.
     """
-    return Envelope.model_validate({**item, "data": read_data(item["type"], item["data"])}, extra="ignore")
+    envelope = Envelope.model_validate({**item, "data": read_data(item["type"], item["data"])}, extra="ignore")
+    if not envelope.tenantid.int:
+        raise NilTenant(NilTenant.__doc__)
+    return envelope
 
 
 def read_data(type: str, data: Mapping[str, Any]) -> Message:
@@ -96,7 +103,7 @@ def _unreadable(item: Any, error: Exception) -> Unreadable:
         body,
         error,
         id=_uuid(item.get("id")),
-        tenantid=TenantId(tenant) if tenant else None,
+        tenantid=TenantId(tenant) if tenant and tenant.int else None,
         sagaid=SagaId(saga) if saga else None,
         type=item["type"] if isinstance(item.get("type"), str) else None,
         subject=str(item.get("subject", ""))[:200],

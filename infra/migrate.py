@@ -9,23 +9,29 @@ import asyncio
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from alembic import command, context
 from alembic.config import Config
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from infra.database import asyncpg_url, role_password
 from infra.errors import Misconfigured
 from infra.schema import ROLES
 
+_LOCK_MAX_S: Final = 3
+_TRIES: Final = 5
+_PAUSE_S: Final = 2
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
 
 def migrate(service: str, package: str, url: str, secret: SecretStr, say: Callable[[str], None]) -> None:
     """Upgrade the schema `service`, whose migrations lie in `package`, to its newest revision. Safe to run again."""
     try:
-        asyncio.run(_migrate(service, package, url, secret))
+        asyncio.run(_migrate(service, package, url, secret, say))
     except (OSError, DBAPIError) as error:
         reason = str(error).split("\n", 1)[0]
         raise Misconfigured(f"schema {service} cannot be migrated: {reason}. Does OAAS_POSTGRES_URL name an administrator?") from error
@@ -42,22 +48,39 @@ def run_environment(service: str) -> None:
         context.run_migrations()
 
 
-async def _migrate(service: str, package: str, url: str, secret: SecretStr) -> None:
+async def _migrate(service: str, package: str, url: str, secret: SecretStr, say: Callable[[str], None]) -> None:
     engine = create_async_engine(asyncpg_url(url))
     try:
         async with engine.connect() as connection:
             # Two deployments may migrate at once; the second waits here and finds nothing left to do.
             await connection.execute(text("SELECT pg_advisory_lock(hashtext('oaas.migrate'))"))
             await connection.execute(text("SET row_security = off"))
+            # Everybody queues behind a statement that waits for its lock: rather than stand in the way, it steps back and tries again.
+            await connection.execute(text(f"SET lock_timeout = '{_LOCK_MAX_S}s'"))
             await connection.commit()
-            await connection.run_sync(_upgrade, package)
-            await connection.commit()
+            await _upgrade_between_others(service, package, connection, say)
             for role in ROLES:
                 password = role_password(secret, f"{service}_{role}")
                 await connection.execute(text(f"ALTER ROLE {service}_{role} PASSWORD '{password}'"))
             await connection.commit()
     finally:
         await engine.dispose()
+
+
+async def _upgrade_between_others(service: str, package: str, connection: AsyncConnection, say: Callable[[str], None]) -> None:
+    """Upgrade; a migration that does not get its locks is tried again, a few times. Those before it stay done."""
+    for left in reversed(range(_TRIES)):
+        try:
+            await connection.run_sync(_upgrade, package)
+            await connection.commit()
+        except DBAPIError as error:
+            await connection.rollback()
+            if not left or getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            say(f"schema {service}: somebody has held what the migration must lock for {_LOCK_MAX_S} s, it is tried {left} times more")
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _upgrade(connection: Connection, package: str) -> None:

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from contracts.addresses import dead_letter_address
 from contracts.messages import Command, Envelope
 from infra.deliveries import Arrival
+from infra.errors import Outage
 from infra.frames import Unreadable, encode
 from infra.letters import Headers, fault_of, fingerprint, headers_of
 from infra.relay import Relay
@@ -69,7 +70,12 @@ class Parking:
     async def _without_a_tenant(self, envelope: Unreadable, headers: Headers) -> None:
         # Nobody knows whose it is, so there is neither a scope nor an outbox for it: confirmed by the broker before the ack.
         body = encode([envelope.body]) if envelope.in_frame else envelope.body.encode()
-        await self._relay.publish(dead_letter_address(self._queue), body, dict(headers))
+        try:
+            await self._relay.publish_confirmed(dead_letter_address(self._queue), body, dict(headers))
+        except Outage as error:
+            # Until it is taken this queue stands still, as nothing may be lost; others go on.
+            _log.warning("a letter cannot be put away, consuming pauses", extra={"queue": self._queue, "error": repr(error)})
+            raise
 
     def _tell(self, envelope: Envelope | Unreadable, error: Exception, attempt: int) -> None:
         _parked.labels(self._queue).inc()

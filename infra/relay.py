@@ -25,6 +25,7 @@ from contracts.addresses import Address
 from contracts.headers import COUNT
 from contracts.values import TenantId
 from infra.crash import crash_point
+from infra.errors import Outage
 from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outgoing
 from infra.settings import Settings
@@ -36,6 +37,10 @@ _frame_size: Final = Histogram("oaas_frame_envelopes", "Envelopes in a published
 _waiting: Final = Gauge("oaas_envelopes_unpublished", "Envelopes handed over and not yet confirmed", ["service"])
 _THE_FRAMES_OWN_FAULT: Final = (DeliveryError, ConnectionFrameError, ChannelNotFoundEntity, ChannelPreconditionFailed)
 """Unroutable, refused, too large, or for an exchange that does not exist: at once again it would only hurt its neighbours."""
+
+
+class NotTaken(Outage):
+    """The broker is there and will not take this message now: its queue is full, or missing, or it is too large."""
 
 
 class Relay:
@@ -51,7 +56,8 @@ class Relay:
         self._busy: set[Address] = set()
         self._confirmed: list[tuple[TenantId, str]] = []
         self._deleting = False
-        self._in_hand: set[tuple[TenantId, str]] = set()
+        # Each with the time since when, by the event loop's clock, the earliest first.
+        self._in_hand: dict[tuple[TenantId, str], float] = {}
         self._room = asyncio.Event()
         self._room.set()
 
@@ -61,7 +67,7 @@ class Relay:
             if len(self._in_hand) >= self._settings.unpublished_max:
                 self._room.clear()
                 return
-            self._in_hand.add((one.tenant_id, one.id))
+            self._in_hand.setdefault((one.tenant_id, one.id), asyncio.get_running_loop().time())
             self._queues.setdefault(one.address, deque()).append(one)
             if one.address not in self._busy:
                 self._busy.add(one.address)
@@ -71,6 +77,10 @@ class Relay:
     def holds(self, tenant_id: TenantId, id: str) -> bool:
         """Whether this envelope is on its way already."""
         return (tenant_id, id) in self._in_hand
+
+    def waiting_s(self) -> float:
+        """For how long the oldest envelope in hand has waited for what the broker says to it; 0 if there is none."""
+        return asyncio.get_running_loop().time() - next(iter(self._in_hand.values())) if self._in_hand else 0
 
     async def room(self) -> None:
         """Return once fewer than `unpublished_max` envelopes wait; consuming pauses here when the broker is slow."""
@@ -125,18 +135,13 @@ class Relay:
         while True:
             story = {"queue": address.routing_key, "count": len(frame)}
             try:
-                await self.publish(address, body, headers)
-            except _THE_FRAMES_OWN_FAULT as error:
-                _log.warning("not taken by the broker, left to the sweeper", extra={**story, "error": repr(error)})
+                await self.publish_confirmed(address, body, headers)
+            except NotTaken as error:
+                _log.warning("not taken by the broker, left to the sweeper", extra={**story, "error": str(error)})
                 return False
-            except (AMQPError, FastStreamException, OSError, TimeoutError, RuntimeError) as error:
-                # An outage: what waits here goes out as soon as it is over, before any deadline counts again.
-                _log.warning("not published yet", extra={**story, "error": repr(error)})
-            except asyncio.CancelledError:
-                # A connection lost by a missed heartbeat cancels pending publishes although nobody cancelled this task.
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
+            except Outage as error:
+                # What waits here goes out as soon as it is over, before any deadline counts again.
+                _log.warning("not published yet", extra={**story, "error": str(error)})
             else:
                 crash_point(self._service, "confirmed", frame)
                 return True
@@ -148,8 +153,22 @@ class Relay:
             yield pause_s
             pause_s = min(2 * pause_s, self._settings.outage_backoff_max_s)
 
-    async def publish(self, address: Address, body: bytes, headers: dict[str, FieldValue]) -> None:
-        """Publish one message and wait for its confirm; raises AMQPError, OSError or TimeoutError if there is none."""
+    async def publish_confirmed(self, address: Address, body: bytes, headers: dict[str, FieldValue]) -> None:
+        """Publish one message and wait for its confirm; raises NotTaken if the broker refuses it, Outage if it says nothing."""
+        try:
+            await self._publish_once(address, body, headers)
+        except _THE_FRAMES_OWN_FAULT as error:
+            raise NotTaken(repr(error)) from error
+        except (AMQPError, FastStreamException, OSError, TimeoutError, RuntimeError) as error:
+            raise Outage(repr(error)) from error
+        except asyncio.CancelledError as error:
+            # A connection lost by a missed heartbeat cancels pending publishes although nobody cancelled this task.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Outage(repr(error)) from error
+
+    async def _publish_once(self, address: Address, body: bytes, headers: dict[str, FieldValue]) -> None:
         # The library ignores its own timeout argument. The message id is fresh: two publishes in flight with one id swap results.
         async with asyncio.timeout(self._settings.publish_timeout_s):
             await self._broker.publish(
@@ -165,7 +184,8 @@ class Relay:
 
     def _release(self, frame: Sequence[Outgoing], published: bool) -> None:
         keys = [(one.tenant_id, one.id) for one in frame]
-        self._in_hand.difference_update(keys)
+        for key in keys:
+            self._in_hand.pop(key, None)
         if len(self._in_hand) < self._settings.unpublished_max:
             self._room.set()
         _waiting.labels(self._service).set(len(self._in_hand))

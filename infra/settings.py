@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     publish_timeout_s: Seconds = Field(10, description="longest wait for the broker's confirm, seconds")
     unpublished_max: Count = Field(20_000, description="envelopes waiting for their confirm above which consuming pauses")
     resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds")
-    outbox_age_max_s: Seconds = Field(60, description="age of the oldest outbox row above which a process is not ready, seconds")
+    outbox_age_max_s: Seconds = Field(
+        60, description="time without a word of the broker to a message above which a process is not ready, seconds"
+    )
     drain_s: Seconds = Field(10, description="longest a process works on at shutdown to finish what it has begun, seconds")
     stop_max_s: Seconds = Field(28, description="time after being told to stop at which a process that hangs is cut, seconds")
 

@@ -36,6 +36,8 @@ class Sweeper:
         """Sweep for ever, twice in every `resend_after_s`. Nothing that the database says ends it: another sweep may succeed."""
         while True:
             try:
+                # Not before the relay has room: what it does not take over is claimed again late.
+                await self._relay.room()
                 while await self.sweep() == _CLAIM_MAX:
                     await self._relay.room()
                 oldest = await self._rows.oldest()

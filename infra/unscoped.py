@@ -7,12 +7,15 @@ infra/unscoped_search.py is a part of it, for operators.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import OrderId, SagaId, TenantId
+
+_RESEND_AFTER_AT_MOST: Final = timedelta(minutes=5)
 
 
 class ConfirmedRows:
@@ -39,18 +42,22 @@ class OverdueRows:
     def __init__(self, schema: str, pool: AsyncEngine, resend_after_s: float) -> None:
         self._pool = pool
         self._resend_after = timedelta(seconds=resend_after_s)
-        # SKIP LOCKED and a new due time: each row is claimed by one sweeper at a time, without waiting for the others.
+        # SKIP LOCKED and a new due time: each row is claimed by one sweeper at a time, without waiting for the others. The pauses grow with
+        # the row's age: what a full queue refuses for hours must not keep the database busy for as long.
         self._claim = text(
-            f"""UPDATE {schema}.outbox AS row SET due_at = :next_due
+            f"""UPDATE {schema}.outbox AS row SET due_at = CAST(:now AS timestamptz)
+                + greatest(CAST(:at_least AS interval), least((:now - row.created_at) / 2, CAST(:at_most AS interval)))
             FROM (SELECT tenant_id, id FROM {schema}.outbox WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED) AS due
             WHERE row.tenant_id = due.tenant_id AND row.id = due.id RETURNING row.tenant_id, row.id"""
         )
         self._oldest = text(f"SELECT min(created_at) FROM {schema}.outbox")
+        self._longest_due = text(f"SELECT min(due_at) FROM {schema}.outbox")
 
     async def claim(self, now: datetime, most: int) -> dict[TenantId, list[str]]:
         """Ids of at most `most` rows that are due, by tenant; nobody else claims them before they are due again."""
         async with self._pool.begin() as connection:
-            rows = await connection.execute(self._claim, {"now": now, "next_due": now + self._resend_after, "most": most})
+            given = {"now": now, "at_least": self._resend_after, "at_most": _RESEND_AFTER_AT_MOST, "most": most}
+            rows = await connection.execute(self._claim, given)
             found: dict[TenantId, list[str]] = {}
             for tenant_id, id in rows:
                 found.setdefault(TenantId(tenant_id), []).append(str(id))
@@ -60,6 +67,11 @@ class OverdueRows:
         """When the oldest row was written; None if nothing waits."""
         async with self._pool.connect() as connection:
             return (await connection.execute(self._oldest)).scalar()
+
+    async def longest_due(self) -> datetime | None:
+        """Since when a row has been due that no sweeper has claimed, or the next is; None if nothing waits."""
+        async with self._pool.connect() as connection:
+            return (await connection.execute(self._longest_due)).scalar()
 
 
 class OldRows:

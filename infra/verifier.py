@@ -149,9 +149,12 @@ def _tenant_id(claims: Mapping[str, Any]) -> TenantId | None:
     if value is None:
         return None
     try:
-        return TenantId(UUID(value))
+        tenant_id = UUID(value)
     except (ValueError, AttributeError, TypeError):
         raise InvalidToken("its claim tenant_id must be a UUID") from None
+    if not tenant_id.int:
+        raise InvalidToken("its claim tenant_id is the nil UUID, which is no tenant's")
+    return TenantId(tenant_id)
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -22,6 +22,7 @@ from contracts.addresses import queues_of
 from infra import topology
 from infra.batch import Batches
 from infra.broker import close, connect, expect_it_takes_messages, open_broker
+from infra.build import build
 from infra.consumer import Consumer
 from infra.deliveries import Delivery
 from infra.errors import Outage
@@ -40,6 +41,7 @@ class Worker:
     """The consumers of some services in this process."""
 
     def __init__(self, services: Sequence[Service], settings: Settings) -> None:
+        build()  # now: later the files may be those of the next release
         self._services = services
         self._settings = settings
         self._consumers: list[Consumer] = []

@@ -71,6 +71,8 @@ class Held:
     """Length of the history so far."""
     was: State | None = None
     """Its state when it was locked; None for a new one."""
+    before: Instance[Any, Any] | None = None
+    """All of it when it was locked; None for a new one."""
     asks: list[tuple[Ask, str | None]] = field(default_factory=list)
     entries: list[tuple[Entry, str | None]] = field(default_factory=list)
 
@@ -103,7 +105,7 @@ def held_from(row: asyncpg.Record, tenant_id: TenantId, sagas: Mapping[tuple[str
     order = read_data(started_by["type"], started_by["data"])
     assert isinstance(order, Event)
     instance = from_json(saga, SagaId(row["id"]), tenant_id, order, json.loads(row["instance"]))
-    return Held(saga, instance, row["subject"], events=row["events"], was=instance.state)
+    return Held(saga, instance, row["subject"], events=row["events"], was=instance.state, before=instance)
 
 
 async def write(connection: asyncpg.Connection, tenant_id: TenantId, held: Sequence[Held], now: datetime) -> None:

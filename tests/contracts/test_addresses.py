@@ -97,6 +97,8 @@ def test_every_queue_has_a_bound_and_refuses_publishers_when_it_is_full(queue: s
     definition = policies()[queue]["definition"]
     assert definition["overflow"] == "reject-publish"
     assert definition["max-length"] > 0
+    # So that the broker's disk alarm, which stops everybody, does not come first.
+    assert definition["max-length-bytes"] <= 1_000_000_000
     # RabbitMQ 4 has one of its own unless one is set.
     assert definition["delivery-limit"] > 0
 

@@ -1,6 +1,7 @@
 """The relay on a real broker: published after the commit, deleted after the confirm, kept otherwise."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -8,11 +9,17 @@ import pytest
 from contracts.addresses import Address
 from contracts.headers import COUNT
 from contracts.inventory import StockReleased
+from contracts.sagas import SagaEnded
 from contracts.values import SagaId, TenantId
+from infra import clock
+from infra.broker import close, connect, open_broker
 from infra.outbox import Outgoing
+from infra.runtime import open_runtime
+from infra.serve import database_checks
 from infra.transaction import Scope
 from tests.integration.messaging import REPLIES, Parts, Stage, items, nobody, parts, until
 
+DESK = "ops.events.0"
 OUTBOX = "SELECT count(*) FROM inventory.outbox"
 
 
@@ -134,6 +141,45 @@ async def test_a_full_queue_keeps_its_publishers_rows(stage: Stage) -> None:
         await until(refused, lambda: "the full queue refuses nothing")
         await stage.management("DELETE", f"/api/policies/{stage.vhost}/full")
         await send_until_it_arrives(stage, inventory)
+
+
+async def test_a_full_queue_of_one_reader_makes_no_process_unready(stage: Stage) -> None:
+    full = {"pattern": f"^{DESK}$", "apply-to": "queues", "priority": 20, "definition": {"max-length": 1, "overflow": "reject-publish"}}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/full", full)
+    settings = stage.settings.model_copy(update={"outbox_age_max_s": 1, "resend_after_s": 0.2})
+    broker = open_broker(settings)
+    await connect(broker, settings, patience_s=30)
+    async with open_runtime("sagas", broker, settings) as runtime:
+
+        async def some_are_refused_for_long() -> bool:
+            async with runtime.transaction(TenantId(uuid4())) as scope:
+                scope.send(SagaEnded(saga="place-order", version=1, state="COMPLETED"), subject="x", sagaid=SagaId(uuid4()), sequence=3)
+            oldest = await runtime.overdue.oldest()
+            return oldest is not None and clock.now() - oldest > timedelta(seconds=3)
+
+        await until(some_are_refused_for_long, lambda: "the full queue refuses nothing")
+        assert [await check.run() for check in database_checks("sagas", runtime, settings)] == [None, None]
+    await close(broker)
+
+
+async def test_a_process_is_not_ready_while_nobody_sends_what_is_due_or_the_broker_says_nothing(stage: Stage) -> None:
+    settings = stage.settings.model_copy(update={"outbox_age_max_s": 0.5, "resend_after_s": 0.2})
+    broker = open_broker(settings)
+    await connect(broker, settings, patience_s=30)
+    async with open_runtime("inventory", broker, settings) as runtime:
+        runtime.sweep.cancel()
+        _, outbox = database_checks("inventory", runtime, settings)
+        async with parts(settings, hand_over=nobody) as died, died.transaction(TenantId(uuid4())) as scope:
+            answer(scope)
+        await asyncio.sleep(1)
+        assert "to be sent again since" in (await outbox.run() or "")
+        await stage.rows("TRUNCATE inventory.outbox")
+        await close(broker)
+        async with runtime.transaction(TenantId(uuid4())) as scope:
+            answer(scope)
+        await stage.rows("TRUNCATE inventory.outbox")
+        await asyncio.sleep(1)
+        assert "neither taken nor refused" in (await outbox.run() or "")
 
 
 async def test_nothing_is_lost_with_the_connection(stage: Stage) -> None:

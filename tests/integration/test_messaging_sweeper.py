@@ -92,6 +92,18 @@ async def test_a_claimed_row_is_due_again_later(stage: Stage, pool: AsyncEngine,
     assert keys(await rows.claim(at + timedelta(seconds=60), 1000)) == left_behind
 
 
+@pytest.mark.parametrize(("age", "pause_s"), [(timedelta(seconds=100), 50), (timedelta(days=1), 300)])
+async def test_what_is_sent_in_vain_is_sent_again_after_ever_longer_pauses(
+    pool: AsyncEngine, left_behind: set[tuple[TenantId, str]], age: timedelta, pause_s: float
+) -> None:
+    rows = OverdueRows("inventory", pool, 1)
+    at = clock.now() + age
+    assert keys(await rows.claim(at, 1000)) == left_behind
+    # The rows are a moment older than `age`.
+    assert await rows.claim(at + timedelta(seconds=pause_s - 1), 1000) == {}
+    assert keys(await rows.claim(at + timedelta(seconds=pause_s + 10), 1000)) == left_behind
+
+
 async def test_what_is_not_due_is_left_alone(stage: Stage, pool: AsyncEngine) -> None:
     async with parts(stage.settings) as inventory:
         sweeper = Sweeper(inventory.transaction, inventory.relay, OverdueRows("inventory", pool, 60), stage.settings)

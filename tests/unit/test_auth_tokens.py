@@ -51,6 +51,7 @@ async def test_every_accepted_algorithm_is_accepted(key: Any, algorithm: str) ->
         ({"tenant_id": "t1"}, "must be a UUID"),
         ({"tenant_id": 5}, "must be a UUID"),
         ({"tenant_id": [str(TENANT)]}, "must be a UUID"),
+        ({"tenant_id": "00000000-0000-0000-0000-000000000000"}, "is the nil UUID, which is no tenant's"),
         ({"scope": ["orders:read"]}, "separated by spaces"),
     ],
 )

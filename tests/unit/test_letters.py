@@ -2,7 +2,7 @@
 
 import json
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from contracts.values import OrderId, SagaId, TenantId
 from infra.build import build
 from infra.clock import now
 from infra.deliveries import Replay
-from infra.frames import Unreadable, decode
+from infra.frames import Unreadable, decode, encode
 from infra.letters import Headers, fault_of, fingerprint, headers_of, said_by
 
 BYTES_MAX: Final = 13_000
@@ -118,3 +118,10 @@ def test_an_error_of_few_words_says_them() -> None:
     assert said_by(ValueError()) == ""
     assert said_by(ValueError("a: b")) == "a: b"
     assert said_by(KeyError("order")) == "'order'"
+
+
+def test_an_envelope_of_the_nil_tenant_is_unreadable_and_nobodys() -> None:
+    of_nobody = sound().model_copy(update={"tenantid": TenantId(UUID(int=0))})
+    [found] = decode(encode([of_nobody.model_dump_json(exclude_none=True)]))
+    assert isinstance(found, Unreadable)
+    assert (found.tenantid, found.id, type(found.error).__name__) == (None, of_nobody.id, "NilTenant")
