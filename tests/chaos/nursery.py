@@ -79,13 +79,17 @@ class Cradle:
     def _bear(self, now: float) -> None:
         heard, word = os.pipe()
         self._ready.unlink(missing_ok=True)
+        # No signal to end may come to a life before it knows what that means: it would take it for its nursery's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if not pid:
             # Those of its siblings too: whoever holds one keeps a life from noticing that the nursery is gone.
             for one in (word, *self._words):
                 os.close(one)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             live(self._process, heard, self._folder)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(heard)
         self._words.add(word)
         self._pid, self._word, self._born_at = pid, word, now

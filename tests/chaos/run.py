@@ -74,7 +74,7 @@ class Run:
 
     async def inject(self, lives: Mortals, crowd: Crowd) -> None:
         """All faults of the plan, or those that there is time for."""
-        stabs, outages = asyncio.create_task(self._stab(lives)), asyncio.create_task(self._break_servers())
+        stabs, outages = asyncio.create_task(self._stab(lives)), asyncio.create_task(self._break_servers(crowd))
         until = self.began + self.demand.faults_max_s
         while time.monotonic() < until:
             is_done = len(killed_of(lives)) == len(self.plan.kills) and stabs.done() and outages.done()
@@ -94,12 +94,13 @@ class Run:
             await asyncio.sleep(stab.pause_s)
             lives.stab(stab.process)
 
-    async def _break_servers(self) -> None:
+    async def _break_servers(self, crowd: Crowd) -> None:
         for outage in self.plan.outages:
             if self.began + self.demand.faults_max_s < time.monotonic() + outage.calm_s + outage.lasting_s:
                 return
             await asyncio.sleep(outage.calm_s)
             await self._break(outage)
+            await self._recovered(crowd, self.outages[-1].ended)
 
     async def _break(self, outage: Outage) -> None:
         begin, end = ACTS[outage.name]
@@ -112,6 +113,13 @@ class Run:
             await asyncio.to_thread(end, self.running.servers)
         self.outages.append(Injected(outage.name, began, time.monotonic()))
         self._current = ""
+
+    async def _recovered(self, crowd: Crowd, ended: float) -> None:
+        """Wait until what was open at the end of an outage is final, as long as is promised: else a slow machine is in one long outage."""
+        while time.monotonic() - ended < FINAL_MAX_S:
+            if not any(since <= ended and done is None for one in crowd.journeys for since, done in one.spans if since is not None):
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def tell(self, crowd: Crowd, lives: Mortals) -> None:
         """What goes on, every few seconds, for ever."""
