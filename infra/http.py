@@ -6,7 +6,7 @@ them becomes a problem+json in infra/mishaps.py.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,7 +22,15 @@ from infra.problems import PROBLEM_RESPONSES, FieldError, Problem, ProblemDocume
 
 __all__ = ["Check", "FieldError", "Problem", "Timestamp", "create_app", "decode_cursor", "encode_cursor"]
 
-Timestamp = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+def _as_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 """A time in a request or response: ISO 8601 with its zone required, written as UTC with a Z."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]

@@ -162,12 +162,13 @@ async def test_a_cause_is_new_once_and_each_death_is_counted_once(desk: Stage) -
     }
     before = [counted(name, **labels) for name, labels in names.items()]
     cause = {"x-fingerprint": uuid4().hex[:16]}
-    first = a_letter(more=cause)
+    ask = reserve(TenantId(uuid4()))
+    first = dying(ask, more=cause)
     await publish(desk, first, first, a_letter(more=cause))
     await taken_in(desk, letters=2)
-    again = a_letter(more={**cause, REPLAY: f"{uuid4()}/{uuid4()}"})
+    again = dying(ask, more={**cause, REPLAY: f"{uuid4()}/{letter_id(ask.tenantid, QUEUE, ask.id)}"})
     await publish(desk, first, again)
-    await taken_in(desk, letters=3)
+    await taken_in(desk, letters=2, deaths=3)
     # What is committed is counted a moment later.
-    await taken_in(desk, letters=3)
+    await taken_in(desk, letters=2, deaths=3)
     assert [counted(name, **labels) - old for (name, labels), old in zip(names.items(), before, strict=True)] == [1, 3, 1]

@@ -18,7 +18,7 @@ from infra.unscoped_findings import OpenFindings
 from services.ops.books import findings
 from services.ops.books.comparing import Comparing
 from services.ops.books.mending_books import Asked, Mending, NotMended
-from services.ops.books.reconcile_views import ActOnFinding, Compare, ComparedView, Findings, FindingView, Mended
+from services.ops.books.reconcile_views import ActOnFinding, Compare, ComparedView, Findings, FindingsQuery, FindingView, Mended
 from services.ops.books.rounds import compare_and_keep
 from services.ops.desk.searching import tenant_for
 
@@ -33,9 +33,9 @@ def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     known = OpenFindings(sweeper_pool)
 
     @own.get("", summary="What is known to be wrong with the services' books")
-    async def list_findings(operator: Ops, tenant: Annotated[TenantId | None, Query()] = None) -> Findings:
+    async def list_findings(operator: Ops, query: Annotated[FindingsQuery, Query()]) -> Findings:
         """As it was when they were compared last; POST compares them now."""
-        only = tenant_for(operator, tenant)
+        only = tenant_for(operator, query.tenant)
         tenants = await known.tenants() if only is None else [only]
         return Findings(findings=[view for one in tenants for view in await _kept(transaction, one)])
 

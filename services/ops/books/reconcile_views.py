@@ -13,6 +13,14 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_wh
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+class FindingsQuery(BaseModel):
+    """Whose books are looked at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: TenantId | None = Field(None, description="this tenant's only")
+
+
 class Compare(BaseModel):
     """Which books to compare: one tenant's, or everybody's, piece by piece."""
 

@@ -47,6 +47,15 @@ def masked_text(text: str) -> str:
     return _FIELD.sub(lambda found: f"{found[1]}{MASK}", text)
 
 
+def masked_words(value: Any) -> Any:
+    """The same JSON value as `masked` has it, with each text in it as `masked_text` has it."""
+    if isinstance(value, Mapping):
+        return {name: MASK if name in SECRETS and inner is not None else masked_words(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_words(inner) for inner in value]
+    return masked_text(value) if isinstance(value, str) else value
+
+
 def _masked_change(change: Any) -> Any:
     if isinstance(change, Mapping) and _LAST.sub("", str(change.get("path", ""))).rpartition(".")[2] in SECRETS:
         return {name: inner if name == "path" or inner is None else MASK for name, inner in change.items()}
@@ -76,4 +85,4 @@ SECRETS: Final = frozenset(name for message in CATALOG.values() for name in _sec
 """The names of all fields, in any contract, that hold a PaymentToken."""
 _LAST: Final = re.compile(r"(?:\[[0-9]+\])+$")
 _VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^\s,}\]]+)"""
-_FIELD: Final = re.compile(rf"""(["'](?:{"|".join(sorted(SECRETS))})["']\s*:\s*){_VALUE}""")
+_FIELD: Final = re.compile(rf"""(["'](?:{"|".join(sorted(SECRETS))})\\*["']\s*:\s*){_VALUE}""")

@@ -27,8 +27,18 @@ class Edit(BaseModel):
 
     data: dict[str, Any] = Field(description="all of the message's data; a hidden secret stays what it is")
     reason: Reason
-    revision: int = Field(ge=0, le=2**31 - 1)
+    revision: int = Field(strict=True, ge=0, le=2**31 - 1)
     dry_run: bool = Field(False, description="only look what would change")
+
+
+class ImportQuery(BaseModel):
+    """How the lines are taken in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+    dry_run: bool = Field(False, description="only look what would change")
+    line: int = Field(1, ge=1, le=10_000_000, description="number of the body's first line")
 
 
 class ChangeView(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from contracts.catalog import UnknownMessage, class_of
 from infra.mishaps import field_error
@@ -102,7 +103,7 @@ def _same(before: Any, after: Any) -> bool:
 
 def _envelope(body: str) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = from_json(body)
     except ValueError as error:
         raise NotMendable(f"it is no JSON: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("type"), str) or "data" not in found:

@@ -3,6 +3,7 @@
 Idempotent: the inbox of the desk takes each report once, and an outcome that is older than what is known changes nothing.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,7 @@ from services.ops.replay import replays
 from services.ops.replay.machine import ItemState
 from services.ops.replay.replays import End
 
+_log: Final = logging.getLogger(__name__)
 _REPORT: Final = """
     UPDATE ops.question AS question SET is_handled = given.is_handled, build = given.build, answered_at = $6
     FROM unnest($2::uuid[], $3::uuid[], $4::boolean[], $5::text[]) AS given (id, letter_id, is_handled, build)
@@ -27,11 +29,12 @@ _REPORT: Final = """
 
 @dataclass
 class Settling:
-    """The letters of the group, and what came of their items."""
+    """The letters of the group, their items that were sent at all, and what came of those."""
 
     letters: dict[UUID, Letter] = field(default_factory=dict)
+    sent: set[tuple[UUID, UUID]] = field(default_factory=set)
     settled: dict[tuple[UUID, UUID], ItemState] = field(default_factory=dict)
-    """By replay and letter."""
+    """Both by replay and letter."""
 
 
 class Settled:
@@ -39,14 +42,16 @@ class Settled:
 
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Settling:
         """Lock the letters; one that was purged meanwhile is not there."""
-        ids = {envelope.data.letter_id for envelope in received if isinstance(envelope.data, LetterSettled)}
-        return Settling(await letters.lock(scope, ids))
+        keys = {(envelope.data.replay_id, envelope.data.letter_id) for envelope in received if isinstance(envelope.data, LetterSettled)}
+        found = await letters.lock(scope, {letter_id for _, letter_id in keys})
+        return Settling(found, await replays.sent_among(scope, keys))
 
     async def save(self, scope: Scope, state: Settling) -> None:
         """Write both."""
+        told = {letter_id for _, letter_id in state.settled}
         for letter in state.letters.values():
             # Archived or settled in another way meanwhile: it stays as it is.
-            if letter.state.is_open:
+            if letter.id in told and letter.state.is_open:
                 letter.settled(scope.now)
         await letters.save(scope, state.letters.values())
         for after in (ItemState.SETTLED, ItemState.KNOWN):
@@ -69,9 +74,13 @@ class Reported:
 
 
 def settle(envelope: Envelope, state: Settling) -> None:
-    """The letter's effect is committed, by this replay or before it."""
+    """The letter's effect is committed, by this replay or before it. Of what no replay has sent nobody can tell that: it is ignored."""
     told = envelope.data
     assert isinstance(told, LetterSettled)
+    if (told.replay_id, told.letter_id) not in state.sent:
+        said = {"letter": told.letter_id, "replay": told.replay_id, "tenant": envelope.tenantid}
+        _log.warning("the outcome of a letter that this replay has not sent is ignored", extra=said)
+        return
     state.settled.setdefault((told.replay_id, told.letter_id), ItemState.KNOWN if told.was_known else ItemState.SETTLED)
 
 

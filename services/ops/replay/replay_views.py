@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from contracts.values import TenantId
 from infra.http import Timestamp
 from infra.unscoped_replays import FoundItem, Tally
+from services.ops.desk.masking import masked_text
 from services.ops.desk.model import State as LetterState
 from services.ops.desk.searching import LetterFilter
 from services.ops.replay.machine import ItemState, Pace, Replay, State
@@ -36,6 +37,26 @@ class ReplayFilter(LetterFilter):
         if self.state is not None and not self.state.is_open:
             raise ValueError(f"state must be {LetterState.DEAD} or {LetterState.REPLAYING}: restore what is archived first")
         return self
+
+
+class ReplayQuery(BaseModel):
+    """A page of the replays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State | None = None
+    cursor: str | None = None
+    limit: int = Field(20, ge=1, le=100, description="how many items at most")
+
+
+class OutcomeQuery(BaseModel):
+    """A page of one replay's outcomes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: ItemState | None = None
+    cursor: int = Field(0, ge=0, le=2**31 - 1)
+    limit: int = Field(100, ge=1, le=1000, description="how many items at most")
 
 
 class PlanReplay(BaseModel):
@@ -69,9 +90,9 @@ class StartReplay(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rate: int = Field(50, ge=1, le=RATE_MAX, description="letters per second")
-    canary: int | None = Field(None, ge=1, le=CANARY_MAX, description="so many go first, and the others only if those live")
-    stop_above_percent: int = Field(10, ge=0, le=100, description="stop when more of the newest outcomes failed again")
+    rate: int = Field(50, strict=True, ge=1, le=RATE_MAX, description="letters per second")
+    canary: int | None = Field(None, strict=True, ge=1, le=CANARY_MAX, description="so many go first, and the others only if those live")
+    stop_above_percent: int = Field(10, strict=True, ge=0, le=100, description="stop when more of the newest outcomes failed again")
     reason: Reason | None = Field(None, description="the plan's, if it is left out")
 
     @property
@@ -173,7 +194,7 @@ class OutcomeView(BaseModel):
     @classmethod
     def of(cls, found: FoundItem, item: Item) -> "OutcomeView":
         told: dict[str, datetime | None] = {"sent_at": item.sent_at, "ended_at": item.ended_at}
-        return cls(letter_id=item.letter_id, tenant=found.tenant_id, state=item.state, detail=item.detail, **told)
+        return cls(letter_id=item.letter_id, tenant=found.tenant_id, state=item.state, detail=masked_text(item.detail), **told)
 
 
 class OutcomePage(BaseModel):

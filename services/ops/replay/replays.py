@@ -4,7 +4,7 @@ Lock order: the replay, which its operator's tenant has, comes first; then tenan
 both sorted. Whatever is found across tenants, infra/unscoped_replays.py finds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
@@ -48,6 +48,9 @@ _READ_ITEMS: Final = """
 _SENT: Final = """
     UPDATE ops.replay_item SET state = 'SENT', sends = sends + 1, sent_at = $4
     WHERE tenant_id = $1 AND replay_id = $2 AND letter_id = ANY($3::uuid[]) AND state = ANY($5::text[])"""
+_SENT_AMONG: Final = """
+    SELECT replay_id, letter_id FROM ops.replay_item WHERE tenant_id = $1 AND sends > 0
+        AND (replay_id, letter_id) IN (SELECT * FROM unnest($2::uuid[], $3::uuid[]))"""
 _END: Final = """
     UPDATE ops.replay_item AS item SET state = $5, detail = given.detail, ended_at = $6
     FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (replay_id, letter_id, detail)
@@ -150,6 +153,12 @@ async def lock_items(scope: Scope, replay_id: UUID, letter_ids: Sequence[UUID]) 
 async def read_items(scope: Scope, replay_id: UUID, letter_ids: Sequence[UUID]) -> list[Item]:
     """These items of the scope's tenant."""
     return _items(await scope.connection.fetch(_READ_ITEMS, scope.tenant_id, replay_id, list(letter_ids)))
+
+
+async def sent_among(scope: Scope, keys: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    """Those of these items, by replay and letter, that were sent at least once, whatever became of them. What was sent stays sent."""
+    ids = [replay_id for replay_id, _ in keys], [letter_id for _, letter_id in keys]
+    return {(row["replay_id"], row["letter_id"]) for row in await scope.connection.fetch(_SENT_AMONG, scope.tenant_id, *ids)}
 
 
 async def note_sent(scope: Scope, replay_id: UUID, letter_ids: Sequence[UUID]) -> None:

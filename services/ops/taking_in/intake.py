@@ -3,7 +3,8 @@
 Lock order: letters sorted by id, new ones by inserting them, then their deaths, then the items of the replays that they died of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 from infra.errors import Retryable
 from infra.transaction import Scope
 from services.ops.desk import letters
-from services.ops.desk.model import Death
+from services.ops.desk.model import Death, Letter
 from services.ops.replay.outcomes import note_deaths
 from services.ops.taking_in.opening import Opened
 
@@ -46,6 +47,7 @@ class LetterVanished(Retryable):
 
 async def take_in(scope: Scope, opened: Sequence[Opened]) -> list[Death]:
     """Store what is not known yet; returns the deaths that are new. Raises LetterVanished."""
+    opened = await _known_again(scope, opened)
     first = {one.letter.id: one for one in reversed(opened)}
     created = await _add(scope, [first[id] for id in sorted(first)])
     # One that has just been made stands for its first death already.
@@ -60,6 +62,20 @@ async def take_in(scope: Scope, opened: Sequence[Opened]) -> list[Death]:
     await letters.save(scope, locked.values())
     await note_deaths(scope, fresh)
     return fresh
+
+
+async def _known_again(scope: Scope, opened: Sequence[Opened]) -> list[Opened]:
+    """What has no id of its own is the letter that its header names, if this tenant has that letter, of the same queue."""
+    named = await letters.find(scope, {one.replay[1] for one in opened if one.replay is not None})
+    return [_as_named(one, named) for one in opened]
+
+
+def _as_named(one: Opened, named: Mapping[UUID, Letter]) -> Opened:
+    if one.replay is None or one.replay[1] not in named or named[one.replay[1]].queue != one.letter.queue:
+        return one
+    replay_id, id = one.replay
+    letter, death = replace(one.letter, id=id, replay_id=replay_id), replace(one.death, letter_id=id, replay_id=replay_id)
+    return replace(one, letter=letter, death=death)
 
 
 async def _add(scope: Scope, opened: Sequence[Opened]) -> set[UUID]:

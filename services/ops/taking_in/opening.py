@@ -47,6 +47,8 @@ class Opened:
     form: str
     body: str
     death: Death
+    replay: tuple[UUID, UUID] | None = None
+    """The replay and the letter that its header names, if it has no id to be known by: to be believed only of a letter that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,9 @@ def _slices(text: str, items: Sequence[Any]) -> list[str]:
 def _opened(arrived: Arrived, story: Story, body: tuple[str, str], envelope: _Envelope, number: int | None, now: datetime) -> Opened:
     tenant_id = story.tenant_id or (None if story.is_parked else envelope.tenant_id) or NOBODY
     digest = hashlib.sha256(body[1].encode()).hexdigest()
-    # What has no id of its own is known again by its letter, if that was sent again, else by what it says.
-    id = story.replay[1] if story.replay and envelope.id is None else letter_id(tenant_id, arrived.queue, envelope.id or digest)
+    # Anybody can write the header: a letter's id is never made of it, and a replay of another letter is none of this one.
+    id = letter_id(tenant_id, arrived.queue, envelope.id or digest)
+    is_own = story.replay is not None and story.replay[1] == id
     death = Death(
         id=_death_id(arrived, story, envelope, digest, number),
         letter_id=id,
@@ -129,7 +132,7 @@ def _opened(arrived: Arrived, story: Story, body: tuple[str, str], envelope: _En
         build=story.build,
         headers=story.headers,
         is_native=story.is_native,
-        replay_id=story.replay[0] if story.replay else None,
+        replay_id=story.replay[0] if story.replay and is_own else None,
     )
     letter = Letter(
         tenant_id=tenant_id,
@@ -159,7 +162,7 @@ def _opened(arrived: Arrived, story: Story, body: tuple[str, str], envelope: _En
         revision=0,
         replay_id=death.replay_id,
     )
-    return Opened(letter, *body, death)
+    return Opened(letter, *body, death, story.replay if envelope.id is None and not is_own else None)
 
 
 def _death_id(arrived: Arrived, story: Story, envelope: _Envelope, digest: str, number: int | None) -> UUID:
