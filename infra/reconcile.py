@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from contracts.addresses import COORDINATOR, PARTICIPANTS
@@ -52,6 +52,14 @@ class Line:
     """What an operator types next, if it waits for one."""
 
 
+class Subject(NamedTuple):
+    """An order that a service has something to tell about."""
+
+    order_id: UUID
+    is_at_rest: bool
+    changed_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imbalance:
     """A total of a service that is not the sum of what it is made of: read in one statement, so both are of one moment."""
@@ -86,7 +94,7 @@ class Books:
 
     kept_in: str
     """A table whose tenants are those that the service has anything about, with its schema in front."""
-    subjects: Callable[[Scope, datetime, int], Awaitable[set[UUID]]]
+    subjects: Callable[[Scope, datetime, int], Awaitable[list[Subject]]]
     """At most so many orders that have not come to rest here, or have moved since; those that have not come to rest first."""
     lines: Callable[[Scope, Sequence[UUID]], Awaitable[list[Line]]]
     imbalances: Callable[[Scope], Awaitable[list[Imbalance]]]

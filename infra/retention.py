@@ -28,6 +28,8 @@ from infra.unscoped import OldRows
 _log: Final = logging.getLogger(__name__)
 _forgotten: Final = Counter("oaas_rows_forgotten_total", "Rows deleted because they were too old", ["table"])
 _LOCKED: Final = "55P03"
+_FIRST_WITHIN_S: Final = 3600.0
+"""The longest wait before the first walk of a process."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Forgets:
     table: str
     column: str
     keep_days: Callable[[Settings], int]
+    only: str = "true"
+    """A condition in SQL that a row must fulfil as well; the sweeper's role must be able to read what it names."""
 
 
 MESSAGES: Final = (
@@ -56,8 +60,8 @@ class Retention:
 
     async def run(self) -> None:
         """Walk for ever. Nothing that the database says ends it: another walk may succeed."""
-        # Not all processes at once, and not while they start.
-        await asyncio.sleep(random.uniform(0, self._settings.retention_every_s))  # noqa: S311 - no secret
+        # Not all processes at once, and not while they start; but soon, or what is deployed every day would never get round to it.
+        await asyncio.sleep(random.uniform(0, min(self._settings.retention_every_s, _FIRST_WITHIN_S)))  # noqa: S311 - no secret
         while True:
             try:
                 await self.walk()
@@ -75,7 +79,7 @@ class Retention:
 
     async def _through(self, one: Forgets, pool: AsyncEngine) -> int:
         table = f"{self._service}.{one.table}"
-        rows = OldRows(table, one.column, pool)
+        rows = OldRows(table, one.column, pool, one.only)
         before = now() - timedelta(days=one.keep_days(self._settings))
         total = 0
         for first in range(0, await rows.pages(), self._settings.retention_pages):

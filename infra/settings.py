@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         description="how long a service knows which messages it has handled, days; more than OAAS_DEAD_LETTER_KEEP_DAYS",
     )
     idempotency_keep_days: Count = Field(30, description="how long an Idempotency-Key means the order that it was first sent with, days")
-    retention_every_s: Seconds = Field(3600, description="pause between two walks through the tables for rows that are too old, seconds")
+    retention_every_s: Seconds = Field(86_400, description="pause between two walks through the tables for rows that are too old, seconds")
     retention_pages: Count = Field(100, description="pages of a table (of 8 kB) that one statement of such a walk looks through")
     retention_pause_s: Seconds = Field(0.05, description="pause between two statements of such a walk, seconds")
 

@@ -77,14 +77,17 @@ class OverdueRows:
 class OldRows:
     """Rows of one table that are to be forgotten, found by walking through its pages: whoever writes has no index to keep for it."""
 
-    def __init__(self, table: str, column: str, pool: AsyncEngine) -> None:
+    def __init__(self, table: str, column: str, pool: AsyncEngine, only: str = "true") -> None:
+        """`only` is a condition in SQL that a row must fulfil as well."""
         self._pool = pool
         self._pages = text(f"SELECT pg_relation_size('{table}') / current_setting('block_size')::bigint")
         # One walker at a time; and whoever holds a row keeps it, the next walk finds it again.
         self._alone = text(
             f"SELECT pg_try_advisory_xact_lock(hashtext('oaas.retention'), hashtext('{table}')), set_config('lock_timeout', '100ms', true)"
         )
-        self._delete = text(f"DELETE FROM {table} WHERE ctid >= CAST(:first AS tid) AND ctid < CAST(:beyond AS tid) AND {column} < :before")
+        self._delete = text(
+            f"DELETE FROM {table} WHERE ctid >= CAST(:first AS tid) AND ctid < CAST(:beyond AS tid) AND {column} < :before AND {only}"
+        )
 
     async def pages(self) -> int:
         """How many there are now."""

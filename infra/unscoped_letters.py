@@ -196,9 +196,10 @@ class LetterSearch:
         )
         return {row[0] for row in await self._rows(sql, {"fingerprints": list(fingerprints)})}
 
-    async def settled_before(self, before: datetime, most: int) -> list[tuple[TenantId, UUID]]:
-        """At most `most` letters that were settled before that, the longest ago first."""
-        sql = f"SELECT tenant_id, id FROM ops.letter WHERE state = 'SETTLED' AND changed_at < :before ORDER BY changed_at LIMIT {int(most)}"
+    async def closed_before(self, before: datetime, most: int) -> list[tuple[TenantId, UUID]]:
+        """At most `most` letters that were settled or archived before that."""
+        closed = "SELECT tenant_id, id FROM ops.letter WHERE state = '{}' AND changed_at < :before"
+        sql = f"{closed.format('SETTLED')} UNION ALL {closed.format('ARCHIVED')} LIMIT {int(most)}"
         return [(TenantId(tenant_id), id) for tenant_id, id in await self._rows(sql, {"before": before})]
 
     async def depth(self) -> list[tuple[str, str, int, datetime]]:
@@ -209,22 +210,6 @@ class LetterSearch:
     async def _rows(self, sql: str, given: dict[str, Any]) -> Sequence[Any]:
         async with self._pool.connect() as connection:
             return (await connection.execute(text(sql), given)).all()
-
-
-class EndedSagas:
-    """What the desk has been told of sagas, as the role ops_sweeper forgets it."""
-
-    def __init__(self, pool: AsyncEngine) -> None:
-        self._pool = pool
-        self._forget = text(
-            "DELETE FROM ops.saga USING (SELECT tenant_id, id FROM ops.saga WHERE at < :before AND state IN ('COMPLETED', 'ABANDONED')"
-            " ORDER BY at, id LIMIT :most) AS old WHERE saga.tenant_id = old.tenant_id AND saga.id = old.id"
-        )
-
-    async def forget(self, before: datetime, most: int) -> int:
-        """Delete at most `most` sagas that ended before that; returns how many."""
-        async with self._pool.begin() as connection:
-            return (await connection.execute(self._forget, {"before": before, "most": most})).rowcount
 
 
 def _given(wanted: WantedLetters) -> dict[str, Any]:

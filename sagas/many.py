@@ -10,8 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from contracts.values import SagaId, TenantId
+from infra.unscoped_search import Counts, FoundSaga, SagaSearch
 from sagas.operating import Act, Operating, Outcome, Result
-from sagas.search import Counts, FoundSaga, SagaFilter, SagaSearch
+from sagas.search import SagaFilter
 
 ACT_MAX: Final = 500
 """Sagas in one call; the next call goes on after them."""

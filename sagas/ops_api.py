@@ -17,6 +17,7 @@ from infra.http import FieldError, Problem
 from infra.mishaps import field_error
 from infra.settings import Settings
 from infra.transaction import Transactions
+from infra.unscoped_search import SagaSearch
 from sagas.consumers import coordinator
 from sagas.engine.instances import UnknownDefinition
 from sagas.engine.verbs import Verb, WrongAnswer
@@ -24,7 +25,7 @@ from sagas.looking import look, names_of
 from sagas.many import act_on_many, count_first
 from sagas.operating import Act, Operating, Outcome, Result
 from sagas.ops_views import ActedOnView, ActOnMany, ActOnOne, CountsView, SagaPage, SagaQuery, SagaView, SkipMany, SkipOne, Supplied
-from sagas.search import SagaSearch, find_page
+from sagas.search import find_page
 from sagas.telling import Telling
 from sagas.why import Story
 

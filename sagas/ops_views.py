@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
+from infra.unscoped_search import FoundSaga
 from sagas.advice import is_unsure
 from sagas.engine.history import Kind
 from sagas.engine.narrative import sentence
@@ -17,7 +18,7 @@ from sagas.engine.verbs import Verb, why_not
 from sagas.looking import Looked, until
 from sagas.many import ActedOn, DryRun
 from sagas.operating import Outcome, Result
-from sagas.search import FoundSaga, Page, SagaFilter, Word
+from sagas.search import Page, SagaFilter, Word
 
 _LISTED_MAX = 100
 """Refused sagas that one answer names."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from infra.reconcile import Books, Imbalance, Line
+from infra.reconcile import Books, Imbalance, Line, Subject
 from infra.transaction import Scope
 from sagas.consumers import SAGAS
 from sagas.engine.instances import UnknownDefinition, held_from
@@ -17,15 +17,16 @@ _ENDED: Final = "state IN ('COMPLETED', 'ABANDONED')"
 # Sagas about other things than orders are nobody's to compare with.
 _AN_ORDER: Final = "subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
 _SUBJECTS: Final = f"""
-    SELECT subject::uuid AS subject FROM sagas.saga WHERE tenant_id = $1 AND (changed_at >= $2 OR NOT {_ENDED}) AND {_AN_ORDER}
+    SELECT subject::uuid AS order_id, {_ENDED} AS is_at_rest, changed_at FROM sagas.saga
+    WHERE tenant_id = $1 AND (changed_at >= $2 OR NOT {_ENDED}) AND {_AN_ORDER}
     ORDER BY {_ENDED}, changed_at DESC LIMIT $3"""  # noqa: S608 - all of it is in this file
 _LINES: Final = """
     SELECT id, name, version, subject, state, changed_at, started_by, instance, events FROM sagas.saga
     WHERE tenant_id = $1 AND subject = ANY($2::text[])"""
 
 
-async def subjects(scope: Scope, since: datetime, most: int) -> set[UUID]:
-    return {row["subject"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)}
+async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
+    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

@@ -12,10 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from contracts.values import TenantId
 from infra.problems import Problem
-from infra.unscoped_search import Counts, FoundSaga, Position, SagaSearch, Wanted
+from infra.unscoped_search import FoundSaga, Position, SagaSearch, Wanted
 from sagas.engine.instance import State
-
-__all__ = ["Age", "Counts", "FoundSaga", "Page", "SagaFilter", "SagaSearch", "Word", "find_page"]
 
 _AGE: Final = re.compile("(?P<number>[1-9][0-9]{0,4})(?P<unit>[smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from contracts.values import SagaId, TenantId
 from infra.transaction import Transactions
+from infra.unscoped_search import SagaSearch
 from sagas.looking import Definitions, Looked, look, subjects_of
-from sagas.search import SagaSearch
 from sagas.why import Story, story_of
 
 FOUND_MAX: Final = 20

@@ -8,14 +8,14 @@ from uuid import UUID
 from contracts.inventory import ReleaseStock
 from contracts.orders import OrderCompleted
 from contracts.values import OrderId
-from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, by_use_case
+from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, Subject, by_use_case
 from infra.rows import require_updated
 from infra.transaction import Scope
 from services.inventory.consumers import HANDLES
 from services.inventory.repository import STEP
 
 _SUBJECTS: Final = """
-    SELECT order_id FROM inventory.stock_hold
+    SELECT order_id, state <> 'HELD' AS is_at_rest, changed_at FROM inventory.stock_hold
     WHERE tenant_id = $1 AND step = $2 AND (state = 'HELD' OR changed_at >= $3)
     ORDER BY state = 'HELD' DESC, changed_at DESC LIMIT $4"""
 
@@ -51,8 +51,8 @@ _RECOUNT: Final = """
     WHERE tenant_id = $1 AND shop_id = $2 AND sku = $3"""
 
 
-async def subjects(scope: Scope, since: datetime, most: int) -> set[UUID]:
-    return {row["order_id"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)}
+async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
+    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

@@ -2,8 +2,23 @@
 
 from typing import Final
 
+from infra.retention import Forgets
 from infra.service import Service
+from infra.settings import Settings
 from services.ops.consumers import HANDLES
 from services.ops.working import work
 
-SERVICE: Final = Service(name="ops", handles=lambda _settings: HANDLES, background=work, operators="services.ops.ops_api")
+
+def _keep_days(settings: Settings) -> int:
+    return settings.dead_letter_keep_days
+
+
+# In this order: an item goes when its replay has gone, so that a replay that is there always has all of its items.
+FORGETS: Final = (
+    Forgets("saga", "at", _keep_days, "state IN ('COMPLETED', 'ABANDONED')"),
+    Forgets("finding", "gone_at", _keep_days),
+    Forgets("replay", "ended_at", _keep_days),
+    Forgets("replay_item", "ended_at", _keep_days, "NOT EXISTS (SELECT FROM ops.replay WHERE replay.id = replay_item.replay_id)"),
+)
+"""What the desk forgets beside letters, which desk/forgetting.py sees to."""
+SERVICE: Final = Service(name="ops", handles=lambda _settings: HANDLES, background=work, operators="services.ops.ops_api", forgets=FORGETS)

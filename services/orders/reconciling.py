@@ -8,7 +8,7 @@ from uuid import UUID
 from contracts.messages import Event, Message
 from contracts.orders import ApproveOrder, MarkOrderCancelled, OrderCancelRequested, OrderPlaced, RejectOrder
 from contracts.values import OrderId, OrderLine, OrderStatus, Rejection, ShopId, VatRate
-from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, by_use_case
+from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, Subject, by_use_case
 from infra.transaction import Scope
 from services.orders import repository, use_cases
 from services.orders.consumers import HANDLES
@@ -18,7 +18,8 @@ from services.orders.pricing import PricedLine, vat_amounts
 _REASON_CHARACTERS_MAX: Final = 200
 _AT_REST: Final = "status IN ('COMPLETED', 'CANCELLED', 'REJECTED')"
 _SUBJECTS: Final = f"""
-    SELECT order_id FROM orders.customer_order WHERE tenant_id = $1 AND status <> 'DRAFT' AND (changed_at >= $2 OR NOT {_AT_REST})
+    SELECT order_id, {_AT_REST} AS is_at_rest, changed_at FROM orders.customer_order
+    WHERE tenant_id = $1 AND status <> 'DRAFT' AND (changed_at >= $2 OR NOT {_AT_REST})
     ORDER BY {_AT_REST}, changed_at DESC LIMIT $3"""  # noqa: S608 - all of it is in this file
 _LINES: Final = """
     SELECT placed.order_id, placed.status, coalesce(placed.cancelled_from, '') AS was, placed.total_pence, placed.paid_by_card,
@@ -30,8 +31,8 @@ _LINES: Final = """
     WHERE placed.tenant_id = $1 AND placed.order_id = ANY($2::uuid[])"""
 
 
-async def subjects(scope: Scope, since: datetime, most: int) -> set[UUID]:
-    return {row["order_id"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)}
+async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
+    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.payments import CapturePayment, ReturnPayment
 from contracts.values import OrderId
-from infra.reconcile import Books, Case, Imbalance, Line, by_use_case
+from infra.reconcile import Books, Case, Imbalance, Line, Subject, by_use_case
 from infra.transaction import Scope
 from services.payments.consumers import HANDLES
 
@@ -16,7 +16,8 @@ _MOVING: Final = (
     " OR (actual = 'CAPTURED' AND wanted = 'RETURNED'))"
 )
 _SUBJECTS: Final = f"""
-    SELECT order_id FROM payments.payment WHERE tenant_id = $1 AND (changed_at >= $2 OR {_MOVING})
+    SELECT order_id, NOT ({_MOVING}) AS is_at_rest, changed_at FROM payments.payment
+    WHERE tenant_id = $1 AND (changed_at >= $2 OR {_MOVING})
     ORDER BY {_MOVING} DESC, changed_at DESC LIMIT $3"""  # noqa: S608 - all of it is in this file
 # What the provider has not said yet may be held or taken.
 _LINES: Final = """
@@ -25,8 +26,8 @@ _LINES: Final = """
     FROM payments.payment WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])"""
 
 
-async def subjects(scope: Scope, since: datetime, most: int) -> set[UUID]:
-    return {row["order_id"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)}
+async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
+    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from contracts.orders import OrderCompleted
 from contracts.tenants import RefundOrder, ReleaseQuota
 from contracts.values import OrderId, VatRate
-from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, by_use_case
+from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, Subject, by_use_case
 from infra.rows import require_updated
 from infra.transaction import Scope
 from services.tenants import totals
@@ -18,7 +18,7 @@ from services.tenants.repository import STEP, enter
 from services.tenants.usage import Month
 
 _SUBJECTS: Final = """
-    SELECT order_id FROM tenants.quota_hold
+    SELECT order_id, state <> 'HELD' AS is_at_rest, changed_at FROM tenants.quota_hold
     WHERE tenant_id = $1 AND step = $2 AND (state = 'HELD' OR changed_at >= $3)
     ORDER BY state = 'HELD' DESC, changed_at DESC LIMIT $4"""
 
@@ -39,8 +39,8 @@ _SET_CHARGE: Final = """
     UPDATE tenants.quota_hold SET charge = $4, changed_at = $5 WHERE tenant_id = $1 AND order_id = $2 AND step = $3"""
 
 
-async def subjects(scope: Scope, since: datetime, most: int) -> set[UUID]:
-    return {row["order_id"] for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)}
+async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
+    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

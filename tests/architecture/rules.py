@@ -9,7 +9,7 @@ from tests.architecture.source import Module
 LINES_MAX: Final = 300
 FUNCTION_LINES_MAX: Final = 50
 FORBIDDEN_NAMES: Final = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
-COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped.py", "infra/unscoped_letters.py", "infra/migrate.py"}
+COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped.py", "infra/migrate.py"}
 CATCH_ALL: Final = "infra/consumer.py"
 CLOCK: Final = "infra/clock.py"
 EDGES: Final = {

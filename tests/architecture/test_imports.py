@@ -1,10 +1,12 @@
 """Who may import whom: the contracts in pyproject.toml hold, and each is broken by an import that it is there to forbid."""
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +39,7 @@ MUTANTS: Final = (
     Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
     Mutant("letters-search", "services/ops/desk/letters.py", "import infra.unscoped_letters"),
     Mutant("letters-search", "services/orders/api.py", "import infra.unscoped_letters"),
+    Mutant("letters-search", "services/ops/mend/revisions.py", "import infra.unscoped_letters"),
     Mutant("findings-search", "services/ops/desk/letters.py", "import infra.unscoped_findings"),
     Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped_tenants"),
     Mutant("replays-search", "services/ops/replay/outcomes.py", "import infra.unscoped_replays"),
@@ -102,3 +105,33 @@ def test_every_import_contract_has_a_mutant() -> None:
 def test_the_contract_is_broken_by_the_import_it_forbids(said: dict[Mutant, str], mutant: Mutant) -> None:
     [name] = [one["name"] for one in contracts() if one["id"] == mutant.contract]
     assert f"{name} BROKEN" in said[mutant], said[mutant]
+
+
+def test_nothing_gets_the_search_across_tenants_from_a_module_that_may_import_it() -> None:
+    """Else the list of importers would name one module, and everybody would ask that."""
+    handed_on = [
+        (path, module, name.name)
+        for path, module, imported in _imports()
+        for name in imported
+        if not module.startswith("infra.unscoped") and name.name in _unscoped_names(module)
+    ]
+    assert not handed_on, "import it from infra.unscoped*, and stand in the import contract"
+
+
+@cache
+def _imports() -> list[tuple[str, str, list[ast.alias]]]:
+    """File, module that it imports from, and what."""
+    return [
+        (str(path.relative_to(ROOT)), node.module or "", node.names)
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    ]
+
+
+@cache
+def _unscoped_names(module: str) -> frozenset[str]:
+    """What the module has imported from infra.unscoped*."""
+    path = f"{module.replace('.', '/')}.py"
+    return frozenset(name.name for of, source, names in _imports() if of == path and source.startswith("infra.unscoped") for name in names)

@@ -1,7 +1,7 @@
 """What is done is forgotten after its time; what nobody has seen to is not, however old it is."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,11 +10,13 @@ import pytest
 from contracts.values import TenantId
 from infra.clock import now
 from infra.database import open_pool
+from infra.retention import Retention
 from infra.service import Running
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.ops.desk import forgetting
 from services.ops.desk.forgetting import Forgetting
+from services.ops.main import FORGETS
 from tests.conformance.places import opened
 from tests.integration.rows import insert, rows_of
 
@@ -48,6 +50,25 @@ async def keep(ops: Transactions, tenant_id: TenantId, number: int, state: str, 
             await scope.connection.execute(statement, *values)
 
 
+async def add(ops: Transactions, tenant_id: TenantId, table: str, row: dict[str, Any]) -> None:
+    async with ops(tenant_id) as scope:
+        statement, values = insert(table, row)
+        await scope.connection.execute(statement, *values)
+
+
+async def add_replay(
+    ops: Transactions, tenant_id: TenantId, number: int, state: str, ended_at: datetime | None, item_ended_at: datetime
+) -> None:
+    rows: dict[str, Any] = rows_of(tenant_id, number)
+    await add(ops, tenant_id, "ops.replay", rows["ops.replay"] | {"state": state, "ended_at": ended_at})
+    await add(ops, tenant_id, "ops.replay_item", rows["ops.replay_item"] | {"state": "LEFT_OUT", "ended_at": item_ended_at})
+
+
+async def walk(running: Running) -> None:
+    """As every worker of the desk does beside looking for letters."""
+    await Retention("ops", FORGETS, running.settings).walk()
+
+
 async def left(ops: Transactions, tenant_id: TenantId) -> list[tuple[str, ...]]:
     async with ops(tenant_id) as scope:
         letters = await scope.connection.fetch("SELECT state FROM ops.letter ORDER BY state")
@@ -61,13 +82,37 @@ async def test_what_was_settled_long_ago_is_forgotten_and_what_waits_is_not(ops:
     old, young = keep_for + timedelta(minutes=1), keep_for - timedelta(minutes=1)
     for number, state in enumerate(("SETTLED", "DEAD", "REPLAYING", "ARCHIVED")):
         await keep(ops, tenant, number, state, old)
+    await keep(ops, tenant, 4, "ARCHIVED", young)
     await keep(ops, tenant, 5, "SETTLED", young, "COMPLETED")
     await keep(ops, tenant, 6, "DEAD", old, "COMPLETED")
     await keep(ops, tenant, 7, "DEAD", old, "ABANDONED")
     await Forgetting(running).all()
+    await walk(running)
     letters, sagas = await left(ops, tenant)
     assert letters == ("ARCHIVED", "DEAD", "DEAD", "DEAD", "REPLAYING", "SETTLED")
-    assert sagas == ("COMPLETED", "PARKED", "PARKED", "PARKED", "PARKED")
+    assert sagas == ("COMPLETED", "PARKED", "PARKED", "PARKED", "PARKED", "PARKED")
+
+
+async def test_replays_go_with_their_items_when_they_ended_long_ago_and_findings_when_they_are_gone(
+    ops: Transactions, running: Running
+) -> None:
+    tenant, keep_for = TenantId(uuid4()), timedelta(days=running.settings.dead_letter_keep_days)
+    old, young = now() - keep_for - timedelta(minutes=1), now() - keep_for + timedelta(minutes=1)
+    # A replay that goes on may have items that ended long ago: it keeps them all.
+    for number, (state, ended_at) in enumerate((("DONE", old), ("CANCELLED", young), ("PAUSED", None))):
+        await add_replay(ops, tenant, number, state, ended_at, item_ended_at=old)
+    for number, gone_at in enumerate((old, young, None), start=10):
+        row = rows_of(tenant, number)["ops.finding"] | {"gone_at": gone_at}
+        await add(ops, tenant, "ops.finding", row)
+    await walk(running)
+    async with ops(tenant) as scope:
+        assert [row["state"] for row in await scope.connection.fetch("SELECT state FROM ops.replay ORDER BY state")] == [
+            "CANCELLED",
+            "PAUSED",
+        ]
+        kept = "SELECT replay.state FROM ops.replay_item AS item LEFT JOIN ops.replay ON replay.id = replay_id ORDER BY 1"
+        assert [row["state"] for row in await scope.connection.fetch(kept)] == ["CANCELLED", "PAUSED"]
+        assert await scope.connection.fetchval("SELECT count(*) FROM ops.finding") == 2
 
 
 async def test_many_are_forgotten_piece_by_piece_of_many_tenants(
@@ -79,4 +124,5 @@ async def test_many_are_forgotten_piece_by_piece_of_many_tenants(
         for number in range(5):
             await keep(ops, tenant, number, "SETTLED", timedelta(days=99), "COMPLETED")
     await Forgetting(running).all()
+    await walk(running)
     assert [await left(ops, tenant) for tenant in tenants] == [[(), ()]] * 3

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from contracts.values import TenantId
-from infra.reconcile import Imbalance, Keepers, Line
+from infra.reconcile import Imbalance, Keepers, Line, Subject
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.ops.books import findings
@@ -90,14 +90,16 @@ class Comparing:
         return list((await self._totals(tenant_id, None)).values())
 
     async def _subjects(self, tenant_id: TenantId, now: datetime) -> list[UUID]:
-        found: set[UUID] = set()
+        found: list[Subject] = []
         for keeper in self._keepers.values():
             async with keeper.transaction(tenant_id) as scope:
-                found |= await keeper.books.subjects(scope, now - self._back, SUBJECTS_MAX)
+                found += await keeper.books.subjects(scope, now - self._back, SUBJECTS_MAX)
         async with self._transaction(tenant_id) as scope:
             # What was found once is looked at until it is gone, however long ago it moved.
             known = [order for one in await findings.open_in(scope) if (order := _order_of(one.key)) is not None]
-        return sorted({*list(found)[: SUBJECTS_MAX - len(known)], *known})
+        # An order that is at rest in one book and not in another comes as one that is not.
+        found.sort(key=lambda one: (one.is_at_rest, -one.changed_at.timestamp()))
+        return list(dict.fromkeys([*known, *(one.order_id for one in found)]))[:SUBJECTS_MAX]
 
     async def _look(self, tenant_id: TenantId, subjects: Sequence[UUID], now: datetime, grace: timedelta, key: str | None) -> _Look:
         look = _Look(await self._totals(tenant_id, key))

@@ -1,11 +1,11 @@
-"""Forgets what is done: letters that were settled long ago, with their deaths and revisions, and sagas that ended before that.
+"""Forgets letters that were settled or archived long ago, with their deaths and revisions. What else the desk forgets is in main.py.
 
 A letter that nobody has seen to is never forgotten, however old it is.
 """
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,9 +13,8 @@ from contracts.values import TenantId
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
-from infra.unscoped_letters import EndedSagas, LetterSearch
+from infra.unscoped_letters import LetterSearch
 from services.ops.desk import letters
-from services.ops.desk.model import State
 
 _log: Final = logging.getLogger(__name__)
 _TOGETHER_MAX: Final = 500
@@ -37,25 +36,20 @@ class Forgetting:
         self._transaction = running.transaction
         self._settings = running.settings
         self._search = LetterSearch(running.sweeper_pool)
-        self._sagas = EndedSagas(running.sweeper_pool)
 
     async def all(self) -> None:
         """Everything that is old enough, in small transactions with a pause between them."""
         before = now() - timedelta(days=self._settings.dead_letter_keep_days)
-        while found := await self._search.settled_before(before, _TOGETHER_MAX):
-            await self._delete(found)
-            await asyncio.sleep(self._settings.retention_pause_s)
-        found_sagas = _TOGETHER_MAX
-        while found_sagas == _TOGETHER_MAX:
-            found_sagas = await self._sagas.forget(before, _TOGETHER_MAX)
+        while found := await self._search.closed_before(before, _TOGETHER_MAX):
+            await self._delete(found, before)
             await asyncio.sleep(self._settings.retention_pause_s)
 
-    async def _delete(self, found: list[tuple[TenantId, UUID]]) -> None:
+    async def _delete(self, found: list[tuple[TenantId, UUID]], before: datetime) -> None:
         by_tenant: dict[TenantId, list[UUID]] = {}
         for tenant_id, id in found:
             by_tenant.setdefault(tenant_id, []).append(id)
         async with self._transaction.batch() as batch:
             for tenant_id, ids in sorted(by_tenant.items()):
                 async with batch.scope(tenant_id) as scope:
-                    # One that has died anew since it was found is no longer SETTLED.
-                    await letters.delete(scope, ids, State.SETTLED)
+                    # One that has died anew or was restored since it was found stays.
+                    await letters.forget(scope, ids, before)

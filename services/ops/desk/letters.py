@@ -5,6 +5,7 @@ Lock order inside a tenant: letters sorted by id, then their deaths, then whatev
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -55,6 +56,8 @@ _REVISE: Final = """
     INSERT INTO ops.letter_revision (tenant_id, letter_id, revision, body, actor, reason, at, diff)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 _DELETE: Final = "DELETE FROM ops.letter WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state = $3 RETURNING id"
+_FORGET: Final = """
+    DELETE FROM ops.letter WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state IN ('SETTLED', 'ARCHIVED') AND changed_at < $3"""
 _DEATHS_MAX: Final = 50
 _REVISIONS_MAX: Final = 50
 
@@ -145,3 +148,8 @@ def _columns(letters: Sequence[Letter]) -> list[list[object]]:
         [story and story.stack for story in stories],
         [story and story.headers for story in stories],
     ]
+
+
+async def forget(scope: Scope, ids: Collection[UUID], before: datetime) -> None:
+    """Delete those of these letters that are settled or archived and were so before that; what hangs on a letter goes with it."""
+    await scope.connection.execute(_FORGET, scope.tenant_id, list(ids), before)

@@ -28,6 +28,8 @@ from services.ops.desk.model import OPEN
 
 _log: Final = logging.getLogger(__name__)
 _COUNT_EVERY_S: Final = 10.0
+_COUNT_SHARE: Final = 0.01
+"""Of a connection's time, at most: with hundreds of thousands of letters it is counted less often."""
 NEW_FINGERPRINTS: Final = Counter("oaas_dead_letter_fingerprints_new_total", "Causes of which there was no letter yet")
 TAKEN_IN: Final = Counter("oaas_dead_letters_taken_in_total", "Deaths that were taken in for the first time", ["queue"])
 REPLAYS_SETTLED: Final = Counter("oaas_replays_settled_total", "Replayed letters whose effect is committed")
@@ -65,8 +67,14 @@ GAUGES: Final = LetterGauges()
 REGISTRY.register(GAUGES)
 
 
+def pause_s(took_s: float) -> float:
+    """How long to wait after a count that took so long, both in seconds."""
+    return max(_COUNT_EVERY_S, took_s / _COUNT_SHARE)
+
+
 async def count_letters(running: Running) -> None:
-    """Count every `_COUNT_EVERY_S` seconds, for ever."""
+    """Count every `_COUNT_EVERY_S` seconds, or less often if it takes long, for ever."""
+    clock = asyncio.get_running_loop().time
     search = LetterSearch(running.sweeper_pool)
 
     async def count() -> None:
@@ -74,7 +82,8 @@ async def count_letters(running: Running) -> None:
         GAUGES.show(await search.depth(), at)
 
     while True:
+        began_s = clock()
         if (error := await attempted(count())) is not None:
             GAUGES.show_nothing()
             _log.warning("dead letters cannot be counted now", extra={"error": repr(error)})
-        await asyncio.sleep(_COUNT_EVERY_S)
+        await asyncio.sleep(pause_s(clock() - began_s))

@@ -16,8 +16,9 @@ from infra.auth import Operator, operator_with
 from infra.http import Problem, decode_cursor, encode_cursor
 from infra.settings import Settings
 from infra.transaction import Transactions
+from infra.unscoped_letters import LetterSearch
 from services.ops.desk import letters
-from services.ops.desk.searching import LetterFilter, LetterQuery, LetterSearch
+from services.ops.desk.searching import LetterFilter, LetterQuery
 from services.ops.desk.views import GroupsView, LetterPage, LetterView, WholeView
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]

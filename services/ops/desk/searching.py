@@ -8,21 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from contracts.values import TenantId
 from infra.auth import Operator
 from infra.http import Problem, Timestamp
-from infra.unscoped_letters import EndedSagas, FoundLetter, Group, Groups, LetterCounts, LetterSearch, WantedLetters
+from infra.unscoped_letters import WantedLetters
 from services.ops.desk.model import State
-
-__all__ = [
-    "EndedSagas",
-    "FoundLetter",
-    "Group",
-    "Groups",
-    "LetterCounts",
-    "LetterFilter",
-    "LetterQuery",
-    "LetterSearch",
-    "WantedLetters",
-    "tenant_for",
-]
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 

@@ -15,10 +15,10 @@ from infra.clock import now
 from infra.http import FieldError, Problem
 from infra.settings import Settings
 from infra.transaction import Transactions
+from infra.unscoped_letters import LetterSearch, WantedLetters
 from services.ops.desk import letters
 from services.ops.desk.model import Letter
 from services.ops.desk.reading_api import look, unknown
-from services.ops.desk.searching import LetterSearch, WantedLetters
 from services.ops.desk.views import WholeView
 from services.ops.mend.archiving import FROM, Act, Verb, act
 from services.ops.mend.exchange import TOGETHER, by_tenant

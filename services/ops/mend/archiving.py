@@ -70,5 +70,12 @@ async def _purge(scope: Scope, held: Mapping[UUID, Letter], _verb: Verb) -> dict
 
 def _entry(letter_id: UUID | None, why_not: str | None, asked: Act) -> Entry:
     outcome = Outcome.DONE if why_not is None else Outcome.REFUSED
-    story = {"actor": asked.actor, "verb": asked.verb.value, "reason": asked.reason, "filter": asked.filter}
-    return Entry(**story, outcome=outcome, detail=why_not or "", letter_id=letter_id)  # type: ignore[arg-type]  # values of one dict
+    return Entry(
+        actor=asked.actor,
+        verb=asked.verb.value,
+        reason=asked.reason,
+        filter=asked.filter,
+        outcome=outcome,
+        detail=why_not or "",
+        letter_id=letter_id,
+    )

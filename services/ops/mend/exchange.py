@@ -13,10 +13,10 @@ from uuid import UUID
 
 from contracts.values import TenantId
 from infra.transaction import Transactions
+from infra.unscoped_letters import LetterSearch, WantedLetters
 from services.ops.desk import letters
 from services.ops.desk.masking import masked, masked_text
 from services.ops.desk.model import Letter
-from services.ops.desk.searching import LetterSearch, WantedLetters
 from services.ops.mend.mending import Change, NotMendable, data_of
 from services.ops.mend.revisions import By, NotEdited, Revised, Revising, Wanted
 

@@ -12,11 +12,12 @@ from infra.auth import Operator, operator_with
 from infra.http import FieldError, Problem
 from infra.settings import Settings
 from infra.transaction import Transactions
+from infra.unscoped_letters import LetterSearch
 from services.ops.desk.audit_api import add_audit
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.desk.model import NOBODY
 from services.ops.desk.reading_api import look, unknown
-from services.ops.desk.searching import LetterFilter, LetterSearch
+from services.ops.desk.searching import LetterFilter
 from services.ops.mend import archive_api
 from services.ops.mend.exchange import LINES_MAX, export, take_in
 from services.ops.mend.mend_views import ChangeView, Edit, EditedView, ImportedView, Reason

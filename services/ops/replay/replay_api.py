@@ -17,9 +17,9 @@ from infra.clock import now
 from infra.http import FieldError, Problem, decode_cursor, encode_cursor
 from infra.settings import Settings
 from infra.transaction import Batch, Transactions
+from infra.unscoped_letters import LetterSearch
 from infra.unscoped_replays import FoundReplay, ReplaySearch
 from services.ops.desk.auditing import Entry, Outcome, record
-from services.ops.desk.searching import LetterSearch
 from services.ops.replay import replays
 from services.ops.replay.machine import IllegalReplay, ItemState, Replay, State
 from services.ops.replay.planning import Wish, plan

@@ -6,7 +6,7 @@ key binds the two, and an item outlives a letter that is purged: it tells what c
 
 from alembic import op
 
-from infra.schema import protect
+from infra.schema import forget, protect
 
 revision = "0002"
 down_revision = "0001"
@@ -81,7 +81,7 @@ STATEMENTS = [
     "CREATE UNIQUE INDEX replay_id ON ops.replay (id)",
     "CREATE INDEX replay_open ON ops.replay (state, planned_at) WHERE state NOT IN ('CANCELLED', 'DONE')",
     *protect("ops", "replay", "SELECT, INSERT, UPDATE, DELETE"),
-    "CREATE POLICY sweeper ON ops.replay FOR SELECT TO ops_sweeper USING (true)",
+    *forget("ops", "replay", "ended_at"),
     "GRANT SELECT (tenant_id, id, state, actor, planned_at, expires_at, ended_at, lease_holder, lease_until) ON ops.replay TO ops_sweeper",
     ITEM,
     # Across tenants: what is next, how many there are in each state, the newest outcomes, all in order.
@@ -91,7 +91,7 @@ STATEMENTS = [
     "CREATE INDEX replay_item_sent ON ops.replay_item (sent_at) WHERE state = 'SENT'",
     "CREATE INDEX replay_item_letter ON ops.replay_item (tenant_id, letter_id)",
     *protect("ops", "replay_item", "SELECT, INSERT, UPDATE, DELETE"),
-    "CREATE POLICY sweeper ON ops.replay_item FOR SELECT TO ops_sweeper USING (true)",
+    *forget("ops", "replay_item", "ended_at"),
     "GRANT SELECT (tenant_id, replay_id, letter_id, number, queue, state, sends, sent_at, ended_at) ON ops.replay_item TO ops_sweeper",
     QUESTION,
     *protect("ops", "question", "SELECT, INSERT, UPDATE (is_handled, build, answered_at), DELETE"),
