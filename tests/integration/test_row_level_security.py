@@ -40,7 +40,7 @@ STANDING: Final = {
     "ops.letter": _LETTER,
     "ops.replay": ("tenant_id", "id", "state", "actor", "planned_at", "expires_at", "ended_at", "lease_holder", "lease_until"),
     "ops.replay_item": ("tenant_id", "replay_id", "letter_id", "number", "queue", "state", "sends", "sent_at", "ended_at"),
-    "ops.saga": ("tenant_id", "id", "name", "state", "at"),
+    "ops.saga": ("state", "at"),
     "orders.idempotency": ("created_at",),
     "payments.payment": ("tenant_id", "order_id", "due_at"),
     "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
