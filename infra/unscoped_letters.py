@@ -179,14 +179,16 @@ class LetterSearch:
         sql = f"SELECT tenant_id, id FROM ops.letter WHERE {_fits(wanted)}{position} ORDER BY tenant_id, id LIMIT {int(most)}"
         return [(TenantId(tenant_id), id) for tenant_id, id in await self._rows(sql, _given(wanted) | place)]
 
-    async def tenants_of(self, ids: Collection[UUID]) -> dict[UUID, TenantId]:
-        """Whose letters these are, whatever their state; an id that there is not is left out."""
-        rows = await self._rows("SELECT id, tenant_id FROM ops.letter WHERE id = ANY(:ids)", {"ids": list(ids)})
+    async def tenants_of(self, ids: Collection[UUID], within: TenantId | None) -> dict[UUID, TenantId]:
+        """Whose letters these are, whatever their state; an id that there is not, or not `within` this tenant, is left out."""
+        only = " AND tenant_id = :within" if within is not None else ""
+        given = {"ids": list(ids)} | ({"within": within} if within is not None else {})
+        rows = await self._rows(f"SELECT id, tenant_id FROM ops.letter WHERE id = ANY(:ids){only}", given)
         return {id: TenantId(tenant_id) for id, tenant_id in rows}
 
-    async def tenant_of(self, id: UUID) -> TenantId | None:
-        """Whose letter that is; None if there is none."""
-        return (await self.tenants_of([id])).get(id)
+    async def tenant_of(self, id: UUID, within: TenantId | None) -> TenantId | None:
+        """Whose letter that is; None if there is none, or not `within` this tenant."""
+        return (await self.tenants_of([id], within)).get(id)
 
     async def known(self, fingerprints: Collection[str]) -> set[str]:
         """Those of which there is a letter."""

@@ -18,6 +18,7 @@ from infra.settings import Settings
 from infra.transaction import Transactions
 from infra.unscoped_letters import LetterSearch
 from services.ops.desk import letters
+from services.ops.desk.masking import masked_text
 from services.ops.desk.searching import LetterFilter, LetterQuery
 from services.ops.desk.views import GroupsView, LetterPage, LetterView, WholeView
 
@@ -55,8 +56,8 @@ def one(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings
     @routes.get("/{letter_id}", summary="One dead letter as a whole")
     async def show_letter(operator: Ops, letter_id: UUID) -> WholeView:
         """What it says, why it died, how its saga stands, and what was done about it."""
-        tenant_id = await search.tenant_of(letter_id)
-        if tenant_id is None or operator.tenant_id not in (None, tenant_id):
+        tenant_id = await search.tenant_of(letter_id, operator.tenant_id)
+        if tenant_id is None:
             raise unknown(letter_id)
         return await look(transaction, tenant_id, letter_id, settings)
 
@@ -86,5 +87,5 @@ async def _errors(transaction: Transactions, samples: Sequence[tuple[TenantId, U
     async with transaction.batch() as batch:
         for tenant_id, ids in sorted(by_tenant.items()):
             async with batch.scope(tenant_id) as scope:
-                errors |= {id: letter.error for id, letter in (await letters.find(scope, ids)).items()}
+                errors |= {id: masked_text(letter.error) for id, letter in (await letters.find(scope, ids)).items()}
     return errors

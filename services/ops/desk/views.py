@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 from pydantic import BaseModel, Field
+from pydantic_core import from_json
 
 from contracts.catalog import UnknownMessage, class_of
 from contracts.messages import Command
@@ -17,7 +18,7 @@ from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
 from infra.unscoped_letters import FoundLetter, Group, Groups
 from services.ops.desk.letters import Whole
-from services.ops.desk.masking import masked, masked_diff, masked_text
+from services.ops.desk.masking import masked, masked_diff, masked_text, masked_words
 from services.ops.desk.model import NOBODY, REPLAYS_IN_VAIN_MAX, Letter, State
 from services.ops.taking_in.epitaph import plain
 
@@ -161,16 +162,16 @@ class WholeView(LetterView):
     @classmethod
     def whole(cls, whole: Whole, saga: asyncpg.Record | None, now: datetime, keep: timedelta) -> Self:
         """`keep`: for how long a letter may be replayed."""
-        headers = json.loads(whole.headers)
+        headers = masked_words(json.loads(whole.headers))
         return cls(
             **_listed(whole.letter),
-            error=whole.letter.error,
-            stack=whole.stack,
+            error=masked_text(whole.letter.error),
+            stack=masked_text(whole.stack),
             headers=headers,
             x_death=headers.get("x-death") if isinstance(headers, dict) else None,
             body=_shown(whole.form, whole.body),
             original_body=_shown(whole.form, whole.original_body) if whole.letter.revision else None,
-            deaths_history=[DeathView(**dict(death)) for death in whole.deaths],
+            deaths_history=[DeathView(**{**dict(death), "error": masked_text(death["error"])}) for death in whole.deaths],
             revisions=[RevisionView(**{**dict(one), "diff": masked_diff(json.loads(one["diff"]))}) for one in whole.revisions],
             saga=SagaView(**dict(saga)) if saga is not None else None,
             flags=list(flags_of(whole.letter, saga["state"] if saga is not None else None, now, keep)),
@@ -211,7 +212,7 @@ def _shown(form: str, body: str) -> Any:
         return masked_text(base64.b64decode(body).decode(errors="backslashreplace"))
     if form == "TEXT":
         return masked_text(body)
-    return masked(plain(json.loads(body)))
+    return masked(plain(from_json(body)))
 
 
 def _ordered(counter: Counter[str]) -> dict[str, int]:

@@ -65,8 +65,8 @@ class _Desk:
 
     async def act_on_one(self, operator: Operator, verb: Verb, letter_id: UUID, reason: str) -> TenantId:
         """Its tenant, once it is done; raises Problem 404 or 409."""
-        tenant_id = await self._search.tenant_of(letter_id)
-        if tenant_id is None or operator.tenant_id not in (None, tenant_id):
+        tenant_id = await self._search.tenant_of(letter_id, operator.tenant_id)
+        if tenant_id is None:
             raise unknown(letter_id)
         [why_not] = (await act(self._transaction, tenant_id, [letter_id], Act(verb=verb, actor=operator.subject, reason=reason))).values()
         if why_not is not None:
@@ -89,8 +89,8 @@ class _Desk:
         return act_on_letters
 
     async def _named(self, operator: Operator, ids: Sequence[UUID], asked: Act, as_of: datetime, *, dry_run: bool) -> ManyView:
-        whose = await self._search.tenants_of(ids)
-        own = [(tenant_id, id) for id, tenant_id in whose.items() if operator.tenant_id in (None, tenant_id)]
+        whose = await self._search.tenants_of(ids, operator.tenant_id)
+        own = [(tenant_id, id) for id, tenant_id in whose.items()]
         view = _empty(as_of)
         view.refused = [RefusedLetter(id=id, why=f"there is no letter {id}") for id in sorted({*ids} - {id for _, id in own})]
         await self._act(by_tenant(own), asked, view, dry_run=dry_run)

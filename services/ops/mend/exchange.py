@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from contracts.values import TenantId
 from infra.transaction import Transactions
 from infra.unscoped_letters import LetterSearch, WantedLetters
@@ -19,6 +21,7 @@ from services.ops.desk.masking import masked, masked_text
 from services.ops.desk.model import Letter
 from services.ops.mend.mending import Change, NotMendable, data_of
 from services.ops.mend.revisions import By, NotEdited, Revised, Revising, Wanted
+from services.ops.taking_in.epitaph import cut
 
 TOGETHER: Final = 200
 """Letters that are read or edited in one transaction."""
@@ -28,6 +31,8 @@ LINES_MAX: Final = 2_000
 """Lines of one call; the caller goes on with the next."""
 DIFFS_MAX: Final = 20
 """Differences that are told."""
+_ECHO_CHARACTERS_MAX: Final = 100
+_ERROR_CHARACTERS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,8 @@ async def take_in(
     """
     imported = Imported()
     read = list(_read(lines, first, imported))
-    whose = await search.tenants_of([line.id for line in read])
-    known = [line for line in read if line.id in whose and tenant_id in (None, whose[line.id])]
+    whose = await search.tenants_of([line.id for line in read], tenant_id)
+    known = [line for line in read if line.id in whose]
     imported.refused += [_refused(line, f"there is no letter {line.id}") for line in read if line not in known]
     for tenant, own in _grouped(known, whose):
         await _take_in(revising, tenant, own, by, imported)
@@ -129,15 +134,15 @@ def _read(lines: Sequence[str], first: int, imported: Imported) -> Iterator[Line
             continue
         said: Any = None
         try:
-            said = json.loads(text)
+            said = _parsed(text)
             line = _line(number, said)
             if line.id in seen:
                 raise ValueError("an earlier line is about the same letter: keep one of them")
             seen.add(line.id)
             yield line
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             id = said.get("id") if isinstance(said, dict) else None
-            imported.refused.append(Refused(number, str(id)[:100] if id is not None else None, _why_unread(error)))
+            imported.refused.append(Refused(number, None if id is None else cut(str(id), _ECHO_CHARACTERS_MAX), str(error)))
 
 
 def _line(number: int, said: Any) -> Line:
@@ -156,8 +161,12 @@ def _line(number: int, said: Any) -> Line:
         raise ValueError("id must be the letter's, as the export has it") from None
 
 
-def _why_unread(error: Exception) -> str:
-    return f"is no JSON: {error}" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
+def _parsed(text: str) -> Any:
+    # Unlike json.loads it has a bound for how deep it goes, and takes no half surrogate pairs, which no answer could repeat.
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from error
 
 
 def _grouped(known: Sequence[Line], whose: Mapping[UUID, TenantId]) -> Iterator[tuple[TenantId, list[Line]]]:
@@ -188,4 +197,4 @@ def _count(imported: Imported, line: Line, result: Revised) -> None:
 
 
 def _refused(line: Line, error: str) -> Refused:
-    return Refused(line.number, str(line.id), error)
+    return Refused(line.number, str(line.id), cut(error, _ERROR_CHARACTERS_MAX))

@@ -20,7 +20,7 @@ from services.ops.desk.reading_api import look, unknown
 from services.ops.desk.searching import LetterFilter
 from services.ops.mend import archive_api
 from services.ops.mend.exchange import LINES_MAX, export, take_in
-from services.ops.mend.mend_views import ChangeView, Edit, EditedView, ImportedView, Reason
+from services.ops.mend.mend_views import ChangeView, Edit, EditedView, ImportedView, ImportQuery
 from services.ops.mend.revisions import By, NotEdited, Revised, Revising, Wanted, Why
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]
@@ -45,8 +45,8 @@ def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     @own.put("/{letter_id}/payload", summary="Edit what a letter says")
     async def edit(operator: Ops, letter_id: UUID, body: Edit) -> EditedView:
         """Only its data, only within its contract, and only if nobody has answered it. The message keeps its id; what died is kept."""
-        tenant_id = await search.tenant_of(letter_id)
-        if tenant_id is None or operator.tenant_id not in (None, tenant_id):
+        tenant_id = await search.tenant_of(letter_id, operator.tenant_id)
+        if tenant_id is None:
             raise unknown(letter_id)
         revising, wanted = Revising(transaction, settings), {letter_id: Wanted(body.data, body.revision)}
         by = By(operator.subject, body.reason)
@@ -70,17 +70,15 @@ def _exchanging(own: APIRouter, transaction: Transactions, search: LetterSearch,
         return StreamingResponse(export(transaction, search, wanted), media_type=NDJSON)
 
     @own.post("/import", summary="Edit many letters by the lines of an export")
-    async def import_letters(
-        request: Request, operator: Ops, reason: Reason, dry_run: bool = False, line: Annotated[int, Query(ge=1, le=10_000_000)] = 1
-    ) -> ImportedView:
+    async def import_letters(request: Request, operator: Ops, query: Annotated[ImportQuery, Query()]) -> ImportedView:
         """Each line is taken or refused by itself; sent again it changes nothing. `line` is the number of the body's first line."""
         if request.headers.get("content-type", "").split(";")[0].strip().lower() != NDJSON:
             raise Problem(415, "Not NDJSON", f"Send one JSON object per line, with the header Content-Type: {NDJSON}")
         lines = (await request.body()).decode(errors="replace").split("\n")
         if len(lines) > LINES_MAX + 1:
             raise _too_many()
-        by = None if dry_run else By(operator.subject, reason)
-        return ImportedView.of(await take_in(search, Revising(transaction, settings), operator.tenant_id, lines, line, by))
+        by = None if query.dry_run else By(operator.subject, query.reason)
+        return ImportedView.of(await take_in(search, Revising(transaction, settings), operator.tenant_id, lines, query.line, by))
 
 
 async def _view(transaction: Transactions, tenant_id: TenantId, letter_id: UUID, settings: Settings, result: Revised) -> EditedView:

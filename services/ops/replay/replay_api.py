@@ -21,9 +21,20 @@ from infra.unscoped_letters import LetterSearch
 from infra.unscoped_replays import FoundReplay, ReplaySearch
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.replay import replays
-from services.ops.replay.machine import IllegalReplay, ItemState, Replay, State
+from services.ops.replay.machine import IllegalReplay, ItemState, Replay
 from services.ops.replay.planning import Wish, plan
-from services.ops.replay.replay_views import Because, OutcomePage, OutcomeView, PlanReplay, PlanView, ReplayPage, ReplayView, StartReplay
+from services.ops.replay.replay_views import (
+    Because,
+    OutcomePage,
+    OutcomeQuery,
+    OutcomeView,
+    PlanReplay,
+    PlanView,
+    ReplayPage,
+    ReplayQuery,
+    ReplayView,
+    StartReplay,
+)
 from services.ops.replay.replays import Item
 
 Asker = Annotated[Operator, Depends(operator_with("ops"))]
@@ -42,13 +53,11 @@ def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
 
 def _looking(own: APIRouter, desk: "_Desk") -> None:
     @own.get("", summary="Replays, the newest first")
-    async def list_replays(
-        operator: Asker, state: State | None = None, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
-    ) -> ReplayPage:
+    async def list_replays(operator: Asker, query: Annotated[ReplayQuery, Query()]) -> ReplayPage:
         """With their counts as they are now."""
-        after = None if cursor is None else decode_cursor(cursor)
-        found = await desk.search.page(operator.tenant_id, state, after, limit)
-        last = found[-1] if len(found) == limit else None
+        after = None if query.cursor is None else decode_cursor(query.cursor)
+        found = await desk.search.page(operator.tenant_id, query.state, after, query.limit)
+        last = found[-1] if len(found) == query.limit else None
         return ReplayPage(replays=await desk.views(found), next=last and encode_cursor(last.planned_at, last.id))
 
     @own.get("/{replay_id}", summary="One replay, and how far it has come")
@@ -58,15 +67,9 @@ def _looking(own: APIRouter, desk: "_Desk") -> None:
         return view
 
     @own.get("/{replay_id}/outcomes", summary="What came of each letter")
-    async def list_outcomes(
-        operator: Asker,
-        replay_id: UUID,
-        state: ItemState | None = None,
-        cursor: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> OutcomePage:
+    async def list_outcomes(operator: Asker, replay_id: UUID, query: Annotated[OutcomeQuery, Query()]) -> OutcomePage:
         """In the order of the plan."""
-        return await desk.outcomes(await desk.found(operator, replay_id), state, cursor, limit)
+        return await desk.outcomes(await desk.found(operator, replay_id), query.state, query.cursor, query.limit)
 
 
 def _acting(own: APIRouter, desk: "_Desk") -> None:
@@ -137,8 +140,8 @@ class _Desk:
         return found
 
     async def _named(self, operator: Operator, ids: Sequence[UUID]) -> Sequence[tuple[TenantId, UUID]]:
-        tenants: Mapping[UUID, TenantId] = await self._letters.tenants_of(ids)
-        own = [(tenant_id, id) for id, tenant_id in tenants.items() if operator.tenant_id in (None, tenant_id)]
+        tenants: Mapping[UUID, TenantId] = await self._letters.tenants_of(ids, operator.tenant_id)
+        own = [(tenant_id, id) for id, tenant_id in tenants.items()]
         unknown = sorted({*ids} - {id for _, id in own})
         if unknown:
             named = ", ".join(str(id) for id in unknown[:_UNKNOWN_NAMED_MAX])
