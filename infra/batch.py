@@ -81,7 +81,7 @@ class Batches:
         if messages := {key: envelope for key, envelope in group.items() if not is_question(envelope)} if asked else group:
             fresh = await self._handle(scope, messages)
             if replays:
-                self._report(scope, messages, fresh, replays)
+                await self._report(scope, messages, fresh, replays)
         if asked:
             await self._questions.answer(scope, asked)
 
@@ -98,15 +98,20 @@ class Batches:
         await self._inbox.remember(scope.connection, scope.tenant_id, answers)
         return fresh
 
-    def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: set[Key], replays: Replays) -> None:
+    async def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: set[Key], replays: Replays) -> None:
         """Tell the desk what came of the letters that it has sent again; whoever answers LATER has settled its letter, too."""
-        for key, envelope in group.items():
-            for replay in replays.get((scope.tenant_id, envelope.id), ()):
+        told = [(key, replay) for key, envelope in group.items() for replay in replays.get((scope.tenant_id, envelope.id), ())]
+        known = [_report_id(replay) for key, replay in told if key not in fresh]
+        # What a process that died had to tell is still here, and on its way: said anew from memory, KNOWN would overtake it.
+        waiting = {row.id for row in await self._transaction.outbox.read(scope.connection, scope.tenant_id, known)} if known else set()
+        for key, replay in told:
+            envelope, id = group[key], _report_id(replay)
+            if id not in waiting:
                 scope.send(
                     LetterSettled(letter_id=replay.letter_id, replay_id=replay.replay_id, was_known=key not in fresh),
                     subject=str(replay.letter_id),
-                    # Delivered again, it says the same again, under the same id: the first to come counts.
-                    id=uuid5(replay.letter_id, f"settled by {replay.replay_id}"),
+                    # Delivered again, it says so again, under the same id: the first to come counts.
+                    id=UUID(id),
                     causationid=envelope.id,
                     traceparent=envelope.traceparent,
                 )
@@ -155,3 +160,7 @@ class Batches:
     def _answer_again(self, scope: Scope, answer: str) -> None:
         # Byte for byte the first answer, id included, so that whoever asked knows it for the same.
         scope.post(from_json(answer)["id"], address_of(Reply, scope.tenant_id, self._service), answer)
+
+
+def _report_id(replay: Replay) -> str:
+    return str(uuid5(replay.letter_id, f"settled by {replay.replay_id}"))

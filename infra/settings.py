@@ -11,8 +11,12 @@ from typing import Annotated, Any, Final
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.addresses import RETRY_AFTER_MS, RETRY_LANES
+
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+_RUNGS_S: Final = [wait_ms * max(RETRY_LANES) / 1000 for wait_ms in RETRY_AFTER_MS]
+"""The longest wait on each rung of the retry ladder, seconds."""
 
 
 class Settings(BaseSettings):
@@ -95,6 +99,7 @@ class Settings(BaseSettings):
     )
     replay_resend_s: Seconds = Field(
         3600,
+        validate_default=True,
         description="age at which a letter without an outcome is sent again if its queue is empty, seconds; more than the retry ladder",
     )
     report_within_s: Seconds = Field(2, description="longest wait of the operators' desk for what a service says about a letter, seconds")
@@ -147,6 +152,17 @@ class Settings(BaseSettings):
                 " forgotten a message would apply its replayed letter twice"
             )
         return days
+
+    @field_validator("replay_resend_s")
+    @classmethod
+    def _outlasts_the_ladder(cls, seconds: float, others: ValidationInfo) -> float:
+        longest = sum(_RUNGS_S[min(rung, len(_RUNGS_S) - 1)] for rung in range(others.data.get("retries_max", 0)))
+        if seconds <= longest:
+            raise ValueError(
+                f"it is {seconds:g} and must be more than {longest:g}: so long a letter that is sent again may be on the retry ladder,"
+                " where it would be given up for lost"
+            )
+        return seconds
 
 
 ENVIRONMENT: Final = "environment"

@@ -72,15 +72,14 @@ _TALLY: Final = text(
     "SELECT state, CASE WHEN state = 'SENT' THEN queue END, count(*) FROM ops.replay_item WHERE replay_id = :id GROUP BY 1, 2"
 )
 _OVERDUE: Final = text(
-    "SELECT item.tenant_id, replay_id, letter_id, number, queue, replay.state FROM ops.replay_item AS item"
+    "SELECT item.tenant_id, replay_id, letter_id, number, queue, replay.tenant_id FROM ops.replay_item AS item"
     " JOIN ops.replay ON replay.id = replay_id WHERE item.state = 'SENT' AND sent_at <= :before"
-    " AND replay.state IN ('RUNNING', 'CANCELLED')"
     " ORDER BY sent_at LIMIT :most"
 )
 _RECENT: Final = text(
     """SELECT EXISTS (SELECT FROM ops.replay_item WHERE replay_id = :id AND state = 'WAITING'),
         (SELECT count(*) FROM ops.replay_item WHERE replay_id = :id AND state = 'SENT'),
-        (SELECT count(*) FROM ops.replay_item WHERE replay_id = :id AND sent_at >= :since),
+        (SELECT count(*) FROM (SELECT FROM ops.replay_item WHERE replay_id = :id AND sent_at >= :since LIMIT :begun_max) AS begun),
         count(*), count(*) FILTER (WHERE state = 'FAILED')
     FROM (SELECT state FROM ops.replay_item WHERE replay_id = :id AND ended_at >= :since AND sent_at >= :since
         ORDER BY ended_at DESC LIMIT :window) AS newest"""
@@ -139,9 +138,9 @@ class ReplaySearch:
         given = {"id": replay_id, "after": after, "most": most} | ({"state": state} if state is not None else {})
         return [FoundItem(*row) for row in await self._rows(text(sql), **given)]
 
-    async def overdue(self, before: datetime, most: int) -> list[tuple[FoundItem, str]]:
-        """What was sent before then and has no outcome, with its replay's state: running or cancelled ones."""
-        return [(FoundItem(*key), state) for *key, state in await self._rows(_OVERDUE, before=before, most=most)]
+    async def overdue(self, before: datetime, most: int) -> list[tuple[FoundItem, TenantId]]:
+        """What was sent before then and has no outcome, whatever its replay's state, and whose the replay is."""
+        return [(FoundItem(*key), TenantId(owner)) for *key, owner in await self._rows(_OVERDUE, before=before, most=most)]
 
     async def tenants(self, replay_id: UUID) -> list[TenantId]:
         """Whose letters are in it, in order."""
@@ -157,9 +156,12 @@ class ReplaySearch:
                 on_the_way[queue] = number
         return Tally(states, on_the_way)
 
-    async def recent(self, replay_id: UUID, since: datetime, window: int) -> Recent:
-        """What deciding on the next step needs; of the outcomes since then the newest `window`."""
-        [row] = await self._rows(_RECENT, id=replay_id, since=since, window=window)
+    async def recent(self, replay_id: UUID, since: datetime, begun_max: int, window: int) -> Recent:
+        """What deciding on the next step needs; counts what was begun up to `begun_max`, and of the outcomes the newest `window`.
+
+        Its cost must not grow with the replay: it is asked for at each step, while the replay is locked.
+        """
+        [row] = await self._rows(_RECENT, id=replay_id, since=since, begun_max=begun_max, window=window)
         return Recent(*row)
 
     async def _rows(self, sql: Any, **given: Any) -> Sequence[Any]:

@@ -81,6 +81,21 @@ async def test_a_message_that_was_handled_before_is_known_and_changes_nothing(st
         assert await levels(stage, tenant_id) == [("APPLE", 9, 1)]
 
 
+async def test_what_is_told_and_not_yet_published_is_not_told_otherwise_when_the_frame_comes_again(stage: Stage) -> None:
+    """Nobody publishes: as if the process had died after its commit, and before its ack."""
+    replay, again = a_replay(), a_replay()
+    async with parts(stage.settings, hand_over=nobody) as own:
+        tenant_id = await a_tenant(own.transaction, APPLE=10)
+        ask = reserve(tenant_id)
+        await Batches(own.transaction, HANDLES).commit([ask], replays={(tenant_id, ask.id): [replay]})
+    heard: list[str] = []
+    async with parts(stage.settings, hand_over=lambda outgoing: heard.extend(one.body for one in outgoing)) as own:
+        await Batches(own.transaction, HANDLES).commit([ask], replays={(tenant_id, ask.id): [replay, again]})
+    told_now = [body for body in heard if "LetterSettled" in body]
+    assert len(told_now) == 1
+    assert str(again.replay_id) in told_now[0]
+
+
 async def test_of_a_batch_those_that_were_replayed_are_reported_also_after_it_was_bisected(stage: Stage, tmp_path: Path) -> None:
     tenant_id = TenantId(uuid4())
     asks = [reserve(tenant_id) for _ in range(6)]

@@ -30,7 +30,7 @@ async def desk(open_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> A
     """With a worker that soon sends again what has no outcome; inventory is the tests'."""
     await open_stage.empty()
     home = tmp_path_factory.mktemp("desk")
-    soon = {"OAAS_REPLAY_RESEND_S": str(RESEND_S)}
+    soon = {"OAAS_REPLAY_RESEND_S": str(RESEND_S), "OAAS_RETRIES_MAX": "1"}
     async with (
         worker_process(oaas_worker("ops"), open_stage.settings, home, **soon),
         replay_desk(open_stage, home, report_within_s=0.1) as desk,

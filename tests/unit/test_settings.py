@@ -22,3 +22,11 @@ def test_messages_that_are_forgotten_before_their_letters_are_refused_whichever_
 def test_a_day_more_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAAS_DEAD_LETTER_KEEP_DAYS", "34")
     assert Settings().inbox_keep_days == 35
+
+
+@pytest.mark.parametrize(("variable", "value"), [("OAAS_REPLAY_RESEND_S", "2900"), ("OAAS_RETRIES_MAX", "9")])
+def test_letters_that_may_still_be_on_the_ladder_are_not_sent_again(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError, match="on the retry ladder") as refused:
+        Settings()
+    assert refused.value.errors()[0]["loc"] == ("replay_resend_s",)

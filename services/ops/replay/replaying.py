@@ -8,8 +8,8 @@ pauses or cancels waits for it, and nothing is sent after that. What was sent an
 import asyncio
 import logging
 import time
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -38,7 +38,6 @@ _CARE_EVERY_S: Final = 1.0
 _CARE_MAX: Final = 500
 _SET_ASIDE_S: Final = 60.0
 _RULE: Final = "the replay's own rule"
-SENDS_MAX: Final = 3
 
 
 class Bucket:
@@ -80,41 +79,58 @@ class Replaying:
         self._search = ReplaySearch(running.sweeper_pool)
         self._holder = uuid4()
         self._lease = timedelta(seconds=running.settings.replay_lease_s)
+        self._keep = timedelta(days=running.settings.dead_letter_keep_days)
         self._executing: set[UUID] = set()
         self._set_aside: dict[UUID, float] = {}
-        self._cared_at = 0.0
+        self._cares_at = 0.0
 
     async def run(self) -> None:
-        """Look for replays that nobody executes, for ever; one that cannot be executed holds up no other."""
+        """Look for replays that nobody executes, for ever; one that cannot be executed holds up no other, and no failure ends it."""
         async with asyncio.TaskGroup() as group:
             while True:
-                async for attempt in while_out_of_reach(self._settings):
-                    with attempt:
-                        await self._look(group)
+                # Each by itself: whatever is wrong with old plans and lost outcomes, the others still go.
+                if not self._running.stopping.is_set():
+                    await self._tried(lambda: self._look(group))
+                if not self._running.stopping.is_set() and time.monotonic() >= self._cares_at:
+                    self._cares_at = time.monotonic() + (_CARE_EVERY_S if await self._tried(self._care) else _SET_ASIDE_S)
                 await asyncio.sleep(_LOOK_EVERY_S)
 
+    async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it is done; outages are waited out, and any other failure is told and left for the next time."""
+
+        async def when_in_reach() -> None:
+            async for attempt in while_out_of_reach(self._settings):
+                with attempt:
+                    await work()
+
+        error = await attempted(when_in_reach())
+        if error is not None:
+            level = logging.ERROR if ending_of(error) is Ending.BUG else logging.WARNING
+            _log.log(level, "replays could not be looked after", exc_info=error)
+            await asyncio.sleep(self._settings.backoff_s)
+        return error is None
+
     async def _look(self, group: asyncio.TaskGroup) -> None:
-        if self._running.stopping.is_set():
-            return
         self._set_aside = {id: until for id, until in self._set_aside.items() if until > time.monotonic()}
         for found in await self._search.running(self._holder, now(), _TOGETHER_MAX):
             if found.id not in self._executing | self._set_aside.keys() and len(self._executing) < _TOGETHER_MAX:
                 self._executing.add(found.id)
                 group.create_task(self._see_to(found))
-        if time.monotonic() - self._cared_at >= _CARE_EVERY_S:
-            self._cared_at = time.monotonic()
-            await self._care()
 
     async def _see_to(self, found: FoundReplay) -> None:
-        error = await attempted(self._execute(found))
+        await self._apart(found.tenant_id, found.id, self._execute(found))
         self._executing.discard(found.id)
+
+    async def _apart(self, tenant_id: TenantId, id: UUID, work: Awaitable[None]) -> None:
+        """What is wrong with this replay holds up no other."""
+        error = await attempted(work)
         if error is None:
             return
         if ending_of(error) is Ending.BUG:
-            self._set_aside[found.id] = time.monotonic() + _SET_ASIDE_S
-            _log.error("a replay cannot be executed", exc_info=error, extra={"replay": found.id, "tenant": found.tenant_id})
+            self._set_aside[id] = time.monotonic() + _SET_ASIDE_S
+            _log.error("a replay cannot be executed", exc_info=error, extra={"replay": id, "tenant": tenant_id})
         else:
-            _log.warning("a replay is left for later", extra={"replay": found.id, "error": repr(error)})
+            _log.warning("a replay is left for later", extra={"replay": id, "error": repr(error)})
 
     async def _execute(self, found: FoundReplay) -> None:
         """Step after step, until it no longer runs or another holds it."""
@@ -149,32 +165,42 @@ class Replaying:
         sent = 0
         for tenant_id, ids in _by_tenant(items).items():
             async with batch.scope(tenant_id) as scope:
-                sent += await send(scope, replay, ids, self._search.actors)
+                sent += await send(scope, replay, ids, self._search.actors, self._keep)
         return sent
 
     async def _progress(self, replay: Replay) -> Progress:
         assert replay.counted_since is not None
         window = max(WINDOW, replay.pace.canary or 0)
-        recent = await self._search.recent(replay.id, replay.counted_since, window)
+        begun_max = 0 if replay.is_trusted else replay.pace.canary or 0
+        recent = await self._search.recent(replay.id, replay.counted_since, begun_max, window)
         return Progress(recent.is_more_waiting, recent.on_the_way, recent.begun, recent.outcomes, recent.failures)
 
     async def _care(self) -> None:
         """Forget plans that are too old, and look after letters that have been on their way for long."""
         for plan in await self._search.expired(now(), _TOGETHER_MAX):
-            await self._expire(plan)
+            if plan.id in self._set_aside:
+                continue
+            await self._apart(plan.tenant_id, plan.id, self._expire(plan))
         before = now() - timedelta(seconds=self._settings.replay_resend_s)
         overdue = await self._search.overdue(before, _CARE_MAX)
         empty = {queue for queue in {item.queue for item, _ in overdue} if await self._is_empty(queue)}
-        by_replay: dict[tuple[UUID, str], list[FoundItem]] = {}
-        for item, state in overdue:
+        by_replay: dict[tuple[TenantId, UUID], list[FoundItem]] = {}
+        for item, owner in overdue:
             if item.queue in empty:
-                by_replay.setdefault((item.replay_id, state), []).append(item)
-        for (replay_id, state), items in by_replay.items():
-            async with self._transaction.batch() as batch:
-                for tenant_id, ids in _by_tenant(items).items():
-                    async with batch.scope(tenant_id) as scope:
-                        may_send = state == State.RUNNING
-                        await send_again_or_give_up(scope, replay_id, ids, SENDS_MAX, before, may_send=may_send)
+                by_replay.setdefault((owner, item.replay_id), []).append(item)
+        for (owner, replay_id), items in by_replay.items():
+            if replay_id not in self._set_aside:
+                await self._apart(owner, replay_id, self._see_after(owner, replay_id, items, before))
+
+    async def _see_after(self, owner: TenantId, replay_id: UUID, items: Collection[FoundItem], before: datetime) -> None:
+        async with self._transaction.batch() as batch:
+            async with batch.scope(owner) as scope:
+                # Locked, as in every step: once a pause or a cancel is answered, nothing is sent again either.
+                replay = await replays.lock(scope, replay_id)
+            may_send = replay is not None and replay.state is State.RUNNING
+            for tenant_id, ids in _by_tenant(items).items():
+                async with batch.scope(tenant_id) as scope:
+                    await send_again_or_give_up(scope, replay_id, ids, before, self._keep, may_send=may_send)
 
     async def _expire(self, plan: FoundReplay) -> None:
         tenants = await self._search.tenants(plan.id)

@@ -7,7 +7,7 @@ finds it REPLAYING, and a process that dies here has either sent it (the outbox 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -25,7 +25,9 @@ from services.ops.replay.replays import End, Item
 _ENDED_SAGAS: Final = """
     SELECT id FROM ops.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state IN ('COMPLETED', 'ABANDONED')"""
 _UNREADABLE: Final = "SELECT id, form, body FROM ops.letter WHERE tenant_id = $1 AND id = ANY($2::uuid[])"
+SENDS_MAX: Final = 3
 LOST: Final = "no outcome: it was sent {sends} times, its queue is empty, and nobody has told what came of it"
+TOO_OLD: Final = "it has grown too old: its service may have forgotten whether it handled it, and could handle it twice"
 
 Actors = Callable[[Collection[UUID]], Awaitable[Mapping[UUID, str]]]
 """Who planned these replays."""
@@ -45,8 +47,8 @@ class Sight:
     """Why nobody may send it, although it was named."""
 
 
-def why_left_out(sight: Sight, *, includes_ended: bool) -> str | None:
-    """Why this letter is not sent after all; None if it is."""
+def why_left_out(sight: Sight, now: datetime, keep: timedelta, *, includes_ended: bool) -> str | None:
+    """Why this letter is not sent after all; None if it is. A letter is sent until `keep` after its death: a plan may wait for days."""
     letter, item = sight.letter, sight.item
     if letter is None:
         return "it was purged"
@@ -60,15 +62,17 @@ def why_left_out(sight: Sight, *, includes_ended: bool) -> str | None:
         return "it has died again since the plan: plan anew"
     if sight.has_ended and not includes_ended:
         return "its saga has ended since the plan"
+    if letter.is_too_old(now, keep):
+        return TOO_OLD
     return sight.unsendable
 
 
-async def send(scope: Scope, replay: Replay, letter_ids: Sequence[UUID], actors: Actors) -> int:
+async def send(scope: Scope, replay: Replay, letter_ids: Sequence[UUID], actors: Actors, keep: timedelta) -> int:
     """Send those of these letters that are as they were planned; returns how many that are. The replay is locked, and runs."""
     found = await letters.lock(scope, letter_ids)
     items = [item for item in await replays.lock_items(scope, replay.id, letter_ids) if item.state is ItemState.WAITING]
     sights = await _sights(scope, items, found, actors)
-    reasons = {sight.item.letter_id: why_left_out(sight, includes_ended=replay.includes_ended) for sight in sights}
+    reasons = {sight.item.letter_id: why_left_out(sight, scope.now, keep, includes_ended=replay.includes_ended) for sight in sights}
     ends = [End(replay.id, id, why) for id, why in reasons.items() if why is not None]
     await replays.end_items(scope, ItemState.LEFT_OUT, ends)
     going = [found[id] for id, why in reasons.items() if why is None]
@@ -83,17 +87,27 @@ def unsendable(letter: Letter, form: str, body: str) -> str | None:
     """Why what is no readable envelope cannot be sent as it came; None if it can."""
     if form == "BASE64":
         return "it is no text, and cannot be sent as it came"
-    if form == "ENVELOPE" and json.loads(body).get("tenantid") not in (None, str(letter.tenant_id)):
+    if _tenant_named(body) not in (None, str(letter.tenant_id)):
         return "it names another tenant than the one in which it died, and would arrive there"
     return None
 
 
-async def send_again_or_give_up(
-    scope: Scope, replay_id: UUID, item_ids: Sequence[UUID], sends_max: int, before: datetime, *, may_send: bool
-) -> None:
-    """What has had no outcome since then although its queue is empty is sent again, `sends_max` times in all, and then given up.
+def _tenant_named(body: str) -> object:
+    # Whatever its form: an envelope that came without its frame is sent in one.
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return said.get("tenantid") if isinstance(said, dict) else None
 
-    Harmless, were it to come twice: the service's inbox knows the message.
+
+async def send_again_or_give_up(
+    scope: Scope, replay_id: UUID, item_ids: Sequence[UUID], before: datetime, keep: timedelta, *, may_send: bool
+) -> None:
+    """What has had no outcome since then although its queue is empty is sent again, SENDS_MAX times in all, and then given up.
+
+    Harmless, were it to come twice: the service's inbox knows the message until it is `keep` old, and no older one is sent.
+    The replay is locked, and runs if `may_send`.
     """
     found = await letters.lock(scope, item_ids)
     items = [item for item in await replays.lock_items(scope, replay_id, item_ids) if item.is_on_its_way_since(before)]
@@ -101,7 +115,7 @@ async def send_again_or_give_up(
     for item in items:
         letter = found.get(item.letter_id)
         is_its_own = letter is not None and letter.state is LetterState.REPLAYING and letter.replay_id == replay_id
-        if letter is not None and is_its_own and may_send and item.sends < sends_max:
+        if letter is not None and is_its_own and may_send and item.sends < SENDS_MAX and not letter.is_too_old(scope.now, keep):
             again.append(letter)
         else:
             lost.append(End(replay_id, item.letter_id, LOST.format(sends=item.sends)))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -115,15 +115,14 @@ class Ingest:
     async def _store(self, held: Sequence[_Held]) -> None:
         """Commit all and ack them; if that cannot be, halves, down to the one that cannot be stored as it is."""
         at = now()
-        opened = [letter for one in held for letter in open_letters(one.arrived, at)]
-        error = await self._attempt(opened)
+        error = await self._attempt(lambda: [letter for one in held for letter in open_letters(one.arrived, at)])
         if error is not None and len(held) > 1:
             await self._store(held[: len(held) // 2])
             await self._store(held[len(held) // 2 :])
             return
         if error is not None and ending_of(error) is Ending.BUG:
             _log.error("a dead letter cannot be stored as it is", exc_info=error, extra={"queue": held[0].arrived.queue})
-            error = await self._attempt([husk(held[0].arrived, at)])
+            error = await self._attempt(lambda: [husk(held[0].arrived, at)])
         if error is not None:
             _log.error("a dead letter cannot be stored, left with the broker", exc_info=error, extra={"queue": held[0].arrived.queue})
             self._set_aside.append((time.monotonic() + _SET_ASIDE_S, held[0]))
@@ -131,10 +130,10 @@ class Ingest:
         for one in held:
             await self._ack(one)
 
-    async def _attempt(self, opened: Sequence[Opened]) -> Exception | None:
-        """One transaction for all of them; None if it is committed, else why not. Outages are waited out here."""
+    async def _attempt(self, opening: Callable[[], Sequence[Opened]]) -> Exception | None:
+        """Open them, and one transaction for all; None if it is committed, else why not. Outages are waited out here."""
         tries = 0
-        while (error := await attempted(self._commit(opened))) is not None:
+        while (error := await attempted(self._commit(opening))) is not None:
             tries += 1
             ending = ending_of(error)
             if ending is Ending.BUG or tries >= _TRIES_MAX:
@@ -148,7 +147,8 @@ class Ingest:
                         pass
         return None
 
-    async def _commit(self, opened: Sequence[Opened]) -> None:
+    async def _commit(self, opening: Callable[[], Sequence[Opened]]) -> None:
+        opened = opening()
         causes = {one.letter.fingerprint for one in opened} - self._known
         new = causes - await self._search.known(causes) if causes else set()
         by_tenant: dict[TenantId, list[Opened]] = {}

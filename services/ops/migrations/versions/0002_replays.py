@@ -86,7 +86,9 @@ STATEMENTS = [
     ITEM,
     # Across tenants: what is next, how many there are in each state, the newest outcomes, all in order.
     "CREATE INDEX replay_item_state ON ops.replay_item (replay_id, state, number)",
-    "CREATE INDEX replay_item_ended ON ops.replay_item (replay_id, ended_at) WHERE ended_at IS NOT NULL",
+    # What was never sent has an end as well, and is no outcome: a replay may begin with many thousands of these.
+    "CREATE INDEX replay_item_ended ON ops.replay_item (replay_id, ended_at) WHERE ended_at IS NOT NULL AND sent_at IS NOT NULL",
+    "CREATE INDEX replay_item_begun ON ops.replay_item (replay_id, sent_at) WHERE sent_at IS NOT NULL",
     "CREATE INDEX replay_item_number ON ops.replay_item (replay_id, number)",
     "CREATE INDEX replay_item_sent ON ops.replay_item (sent_at) WHERE state = 'SENT'",
     "CREATE INDEX replay_item_letter ON ops.replay_item (tenant_id, letter_id)",
