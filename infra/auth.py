@@ -54,6 +54,16 @@ class Operator:
     tenant_id: TenantId | None
     scopes: frozenset[str]
 
+    def tenant_for(self, asked: TenantId | None) -> TenantId | None:
+        """The one tenant to look in, None for all; raises Problem(403) if a tenant's operator asks for another's."""
+        if self.tenant_id is not None and asked not in (None, self.tenant_id):
+            raise Problem(403, "Another tenant", "The token is a tenant's: it sees and acts on what is that tenant's only")
+        return self.tenant_id or asked
+
+    def may_see(self, tenant_id: TenantId) -> bool:
+        """Whether what is this tenant's exists for the operator at all."""
+        return self.tenant_id in (None, tenant_id)
+
 
 def caller_with(scope: str, *more: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency that gives the Caller if its token has any of these scopes and a tenant."""

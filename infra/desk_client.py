@@ -99,6 +99,8 @@ class DeskClient:
 
     def _refuse(self, answer: httpx.Response) -> NoReturn:
         body = self._read(answer)
+        if "detail" not in body:
+            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}")
         if answer.status_code in _REFUSALS:
             raise Refused(body["detail"])
         raise Misconfigured(_told(answer.status_code, body))
@@ -139,7 +141,7 @@ def _url_here(settings: Settings) -> str:
 
 def _told(status: int, body: Json) -> str:
     detail = str(body.get("detail", body))
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    if status == HTTPStatus.UNAUTHORIZED or body.get("title") == "Missing scope":
         return f"{detail}. OAAS_TOKEN has to be a token with the scope ops; `oaas token --scope ops` makes one for development"
     if errors := body.get("errors"):
         return "; ".join(f"{error['field']} {error['message']}" for error in errors)

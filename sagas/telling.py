@@ -32,13 +32,14 @@ class Telling:
         self._transaction = transaction
         self._definitions = definitions
 
-    async def story(self, asked: str, now: datetime) -> Story | None:
-        """All sagas about the order that the id leads to, the oldest first; None if it leads nowhere."""
+    async def story(self, asked: str, now: datetime, within: TenantId | None = None) -> Story | None:
+        """All sagas about the order that the id leads to, the oldest first; None if it leads nowhere, or out of the tenant `within`."""
         found = await self._find(asked.strip().lower()) or await self._about(asked.strip())
-        if found is None:
+        subjects_by_tenant = {} if found is None else {one: found.subjects[one] for one in found.subjects if within in (None, one)}
+        if found is None or not subjects_by_tenant:
             return None
         looked: list[Looked] = []
-        for tenant_id, subjects in sorted(found.subjects.items()):
+        for tenant_id, subjects in sorted(subjects_by_tenant.items()):
             looked += await look(self._transaction, self._definitions, tenant_id, subjects=subjects)
         return story_of(asked, found.what, sorted(looked, key=lambda one: one.found.started_at), now)
 

@@ -20,7 +20,6 @@ from services.ops.books.comparing import Comparing
 from services.ops.books.mending_books import Asked, Mending, NotMended
 from services.ops.books.reconcile_views import ActOnFinding, Compare, ComparedView, Findings, FindingsQuery, FindingView, Mended
 from services.ops.books.rounds import compare_and_keep
-from services.ops.desk.searching import tenant_for
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]
 _CALL_S: Final = 5.0
@@ -35,14 +34,14 @@ def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
     @own.get("", summary="What is known to be wrong with the services' books")
     async def list_findings(operator: Ops, query: Annotated[FindingsQuery, Query()]) -> Findings:
         """As it was when they were compared last; POST compares them now."""
-        only = tenant_for(operator, query.tenant)
+        only = operator.tenant_for(query.tenant)
         tenants = await known.tenants() if only is None else [only]
         return Findings(findings=[view for one in tenants for view in await _kept(transaction, one)])
 
     @own.post("", summary="Compare the services' books now")
     async def compare(operator: Ops, body: Compare) -> ComparedView:
         """Some tenants in each call, until `next` is null. Nothing is changed."""
-        only = tenant_for(operator, body.tenant)
+        only = operator.tenant_for(body.tenant)
         if body.order is not None and only is None:
             raise Problem(422, "Not valid", "Wrong: tenant", errors=[FieldError(field="tenant", message="is missing: whose order is it?")])
         async with open_keepers(settings) as keepers:
@@ -92,7 +91,7 @@ async def _kept(transaction: Transactions, tenant_id: TenantId) -> list[FindingV
 
 
 def _asked(operator: Operator, body: ActOnFinding) -> Asked:
-    tenant_for(operator, body.tenant)
+    operator.tenant_for(body.tenant)
     return Asked(tenant_id=body.tenant, kind=body.kind, key=body.key, actor=operator.subject, reason=body.reason)
 
 

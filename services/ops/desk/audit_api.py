@@ -13,7 +13,6 @@ from infra.http import Timestamp, decode_cursor, encode_cursor
 from infra.transaction import Transactions
 from infra.unscoped_findings import AuditSearch, FoundEntry
 from services.ops.desk import auditing
-from services.ops.desk.searching import tenant_for
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]
 
@@ -61,7 +60,7 @@ def add_audit(routes: APIRouter, transaction: Transactions, sweeper_pool: AsyncE
     async def list_audit(operator: Ops, query: Annotated[AuditQuery, Query()]) -> AuditPage:
         """The newest first. Nobody can change or delete an entry."""
         after = None if query.cursor is None else decode_cursor(query.cursor)
-        found = await search.page(tenant_for(operator, query.tenant), query.letter, query.replay, after, query.limit)
+        found = await search.page(operator.tenant_for(query.tenant), query.letter, query.replay, after, query.limit)
         following = encode_cursor(found[-1].at, found[-1].id) if len(found) == query.limit else None
         return AuditPage(entries=await _read(transaction, found), next=following)
 

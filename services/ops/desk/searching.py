@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts.values import TenantId
 from infra.auth import Operator
-from infra.http import Problem, Timestamp
+from infra.http import Timestamp
 from infra.unscoped_letters import WantedLetters
 from services.ops.desk.model import State
 
@@ -41,7 +41,7 @@ class LetterFilter(BaseModel):
         """The same for the search, within what the operator may see; raises Problem(403) for another tenant than a tenant's operator's."""
         return WantedLetters(
             state=self.state,
-            tenant_id=tenant_for(operator, self.tenant),
+            tenant_id=operator.tenant_for(self.tenant),
             queue=self.queue,
             service=self.service,
             type=self.type,
@@ -60,10 +60,3 @@ class LetterQuery(LetterFilter):
 
     cursor: str | None = None
     limit: int = Field(50, ge=1, le=200, description="how many items at most")
-
-
-def tenant_for(operator: Operator, asked: TenantId | None) -> TenantId | None:
-    """The one tenant to look in, None for all; raises Problem(403) if a tenant's operator asks for another's."""
-    if operator.tenant_id is not None and asked not in (None, operator.tenant_id):
-        raise Problem(403, "Another tenant", "The token is a tenant's: it sees and acts on that tenant's letters only")
-    return operator.tenant_id or asked
