@@ -9,7 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 from prometheus_client import Counter
 
-from contracts.addresses import dead_letter_address
+from contracts.addresses import PARTICIPANTS, dead_letter_address
 from contracts.messages import Command, Envelope
 from infra.deliveries import Arrival
 from infra.errors import Outage
@@ -55,7 +55,8 @@ class Parking:
         assert envelope.id is not None
         async with self._transaction(envelope.tenantid) as scope:
             scope.post(str(letter), dead_letter_address(self._queue), arrival.text, headers)
-            if envelope.sagaid is not None and _is_command(envelope):
+            # Only a participant answers: a command that strayed to the coordinator or the desk has nobody to tell, nor an exchange for it.
+            if envelope.sagaid is not None and _is_command(envelope) and self._transaction.service in PARTICIPANTS:
                 scope.send(
                     fault_of(error),
                     id=uuid5(letter, "fault"),

@@ -156,6 +156,15 @@ async def test_a_letter_and_the_word_to_its_saga_are_one_commit(stage: Stage) ->
     assert len({row["xmin"] for row in rows}) == 1
 
 
+@pytest.mark.parametrize(("service", "queue"), [("sagas", REPLIES), ("ops", "ops.events.0")])
+async def test_a_command_that_strayed_to_who_answers_none_is_parked_and_nothing_sent_that_no_exchange_takes(
+    stage: Stage, service: str, queue: str
+) -> None:
+    async with parts(stage.settings, service, hand_over=nobody) as own:
+        await Parking(queue, own.transaction, own.relay, stage.settings).park(Arrival(reserve(TenantId(uuid4()))), Poison("x"), attempt=1)
+    assert [row["exchange"] for row in await stage.rows(f"SELECT exchange FROM {service}.outbox")] == ["dead-letters"]
+
+
 @pytest.mark.parametrize("broken", ['{"no": "envelope"}', '"text"', "null", "17", "[]"])
 async def test_what_is_no_envelope_is_parked_and_its_neighbours_are_handled(stage: Stage, tmp_path: Path, broken: str) -> None:
     ask = reserve(TenantId(uuid4()))
