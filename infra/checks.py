@@ -9,13 +9,13 @@ from aio_pika.exceptions import AMQPError
 from rich.console import Console
 
 from contracts.addresses import queues
-from infra import topology
 from infra.broker import close, open_broker
 from infra.database import role_url
 from infra.errors import Misconfigured
 from infra.schema import ROLES
 from infra.services import MODULES
 from infra.settings import Settings
+from infra.topology import topology
 
 _TIMEOUT_S: Final = 5.0
 

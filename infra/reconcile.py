@@ -25,7 +25,7 @@ from infra.outbox import Outbox, Outgoing
 from infra.services import MODULES
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
-from infra.unscoped_tenants import KnownTenants
+from infra.unscoped.tenants import KnownTenants
 
 KEEPERS: Final = (*PARTICIPANTS, COORDINATOR)
 """The services that keep books."""

@@ -29,7 +29,7 @@ from infra.errors import Outage
 from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outgoing
 from infra.settings import Settings
-from infra.unscoped import ConfirmedRows
+from infra.unscoped.due import ConfirmedRows
 
 _log: Final = logging.getLogger(__name__)
 _published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])

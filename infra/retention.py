@@ -23,7 +23,7 @@ from infra.clock import now
 from infra.database import open_pool
 from infra.retry import Ending, ending_of
 from infra.settings import Settings
-from infra.unscoped import OldRows
+from infra.unscoped.due import OldRows
 
 _log: Final = logging.getLogger(__name__)
 _forgotten: Final = Counter("oaas_rows_forgotten_total", "Rows deleted because they were too old", ["table"])

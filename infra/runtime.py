@@ -21,7 +21,7 @@ from infra.retry import while_out_of_reach
 from infra.settings import Settings
 from infra.sweeper import Sweeper
 from infra.transaction import Transactions
-from infra.unscoped import ConfirmedRows, OverdueRows
+from infra.unscoped.due import ConfirmedRows, OverdueRows
 
 _PATIENCE_S: Final = 60.0
 _HAS_OUTBOX: Final = text("SELECT to_regclass(:outbox) IS NOT NULL")

@@ -16,7 +16,7 @@ from infra.clock import now
 from infra.relay import Relay
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped import OverdueRows
+from infra.unscoped.due import OverdueRows
 
 _log: Final = logging.getLogger(__name__)
 _oldest: Final = Gauge("oaas_outbox_oldest_seconds", "Age of the oldest message that the broker has not confirmed", ["service"])

@@ -12,9 +12,9 @@ from uuid import UUID
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from infra.auth import SCOPES
 from infra.clock import now
 from infra.errors import Misconfigured
+from infra.http.auth import SCOPES
 from infra.settings import Settings
 
 _ALGORITHM: Final = "ES256"

@@ -19,7 +19,6 @@ from aio_pika.exceptions import AMQPError
 from faststream.rabbit import Channel
 
 from contracts.addresses import queues_of
-from infra import topology
 from infra.batch import Batches
 from infra.broker import close, connect, expect_it_takes_messages, open_broker
 from infra.build import build
@@ -32,6 +31,7 @@ from infra.scraping import scraped
 from infra.service import Running, Service
 from infra.settings import Settings
 from infra.stopping import Cut, acks_settled, cancel_consumers
+from infra.topology import topology
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE_S: Final = 60.0

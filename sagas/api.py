@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row, text
 
 from contracts.values import OrderId, TenantId
-from infra.auth import Caller, caller_with
 from infra.http import Problem, Timestamp
+from infra.http.auth import Caller, caller_with
 from infra.settings import Settings
 from infra.transaction import Transactions
 from sagas.engine.history import Kind

@@ -11,7 +11,7 @@ from contracts.catalog import owner_of
 from contracts.messages import Command, Refusal, Reply
 from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
-from infra.unscoped_search import FoundSaga
+from infra.unscoped.sagas import FoundSaga
 from sagas.engine.definition import Saga
 from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase
 from sagas.engine.instances import Held, UnknownDefinition, held_from

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from contracts.values import SagaId, TenantId
-from infra.unscoped_search import Counts, FoundSaga, SagaSearch
+from infra.unscoped.sagas import Counts, FoundSaga, SagaSearch
 from sagas.operating import Act, Operating, Outcome, Result
 from sagas.search import SagaFilter
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
-from infra.unscoped import OpenSagas, Standing
+from infra.unscoped.due import OpenSagas, Standing
 from sagas.engine.instance import State
 
 _log: Final = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import SagaId, TenantId
-from infra.auth import Operator, operator_with
 from infra.clock import now
 from infra.http import FieldError, Problem
-from infra.mishaps import field_error
+from infra.http.auth import Operator, operator_with
+from infra.http.mishaps import field_error
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_search import SagaSearch
+from infra.unscoped.sagas import SagaSearch
 from sagas.consumers import coordinator
 from sagas.engine.instances import UnknownDefinition
 from sagas.engine.verbs import Verb, WrongAnswer

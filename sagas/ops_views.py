@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
 from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
-from infra.unscoped_search import FoundSaga
+from infra.unscoped.sagas import FoundSaga
 from sagas.advice import is_unsure
 from sagas.engine.history import Kind
 from sagas.engine.narrative import sentence

@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from contracts.values import TenantId
-from infra.problems import Problem
-from infra.unscoped_search import FoundSaga, Position, SagaSearch, Wanted
+from infra.http.problems import Problem
+from infra.unscoped.sagas import FoundSaga, Position, SagaSearch, Wanted
 from sagas.engine.instance import State
 
 _AGE: Final = re.compile("(?P<number>[1-9][0-9]{0,4})(?P<unit>[smhd])")
@@ -101,7 +101,7 @@ def _position(cursor: str) -> Position:
     try:
         rank, at, started_at, id = _CURSOR.unpack(base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True))
         position = Position(_time(at), rank, _time(started_at), UUID(bytes=id))
-        # One spelling only, as infra/cursors.py has it.
+        # One spelling only, as infra/http/cursors.py has it.
         if rank in range(3) and _cursor(position) == cursor:
             return position
     except (ValueError, struct.error, OverflowError):

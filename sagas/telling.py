@@ -8,7 +8,7 @@ from uuid import UUID
 
 from contracts.values import SagaId, TenantId
 from infra.transaction import Transactions
-from infra.unscoped_search import SagaSearch
+from infra.unscoped.sagas import SagaSearch
 from sagas.looking import Definitions, Looked, look, subjects_of
 from sagas.why import Story, story_of
 

@@ -24,7 +24,7 @@ FAST_S = 2.0
 
 # Not a Python script: the kernel cuts a `#!` line after 127 bytes, and a checkout's path may be longer.
 COMMAND = """#!/bin/sh
-exec '{python}' -P -c 'import sys; sys.argv[0] = "oaas"; from infra.cli import main; main()' "$@"
+exec '{python}' -P -c 'import sys; sys.argv[0] = "oaas"; from infra.cli.main import main; main()' "$@"
 """
 
 

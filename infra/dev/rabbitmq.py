@@ -17,12 +17,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from infra.definitions import with_user
 from infra.dev.children import Child, Escalation, spawn, stop_leftover
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.secret_files import kept_secret, write_private
 from infra.errors import Misconfigured
+from infra.topology.definitions import with_user
 
 USER: Final = "oaas"
 START_MAX_S: Final = 90.0

@@ -21,7 +21,7 @@ from infra.clock import now
 from infra.consumer import attempted
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
-from infra.unscoped import DueSaga, DueSagas
+from infra.unscoped.due import DueSaga, DueSagas
 from sagas.engine import instances, machine
 from sagas.engine.coordinator import Coordinator, Group
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from contracts.inventory import Ingredients, Name
 from contracts.values import AllergenSet, Available, Pence, Sku, VatRate, allergens_of, mask_of
-from infra.auth import Caller, caller_with
 from infra.http import Problem, decode_cursor, encode_cursor
+from infra.http.auth import Caller, caller_with
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.inventory import repository

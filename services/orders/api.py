@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from contracts.values import VISIBLE_ASCII, OrderStatus
-from infra.auth import Caller, caller_with
 from infra.http import FieldError, Problem, decode_cursor, encode_cursor
+from infra.http.auth import Caller, caller_with
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.orders import repository

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from contracts.messages import Event
 from contracts.values import OrderId, OrderStatus, TenantId
-from infra.auth import Caller, caller_with
 from infra.http import Problem
+from infra.http.auth import Caller, caller_with
 from infra.transaction import Transactions
 from services.orders import repository, use_cases
 from services.orders.answering import FINAL, Answering, Prefer, unknown_order, view_of

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, Field, ValidationError
 
 from contracts.values import OrderId, TenantId
-from infra.auth import Caller, caller_with
 from infra.clock import now
 from infra.http import Problem, Timestamp
+from infra.http.auth import Caller, caller_with
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.payments import repository

@@ -28,7 +28,7 @@ from infra.consumer import attempted
 from infra.crash import crash_point
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
-from infra.unscoped import DuePayments
+from infra.unscoped.due import DuePayments
 from services.payments import repository
 from services.payments.answering import answer_whoever_waits, tell_whoever_waits
 from services.payments.http_provider import HttpProvider

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from contracts.values import Pence, TenantId, VatRate
-from infra.auth import administrator_with
 from infra.http import Problem, decode_cursor, encode_cursor
+from infra.http.auth import administrator_with
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.tenants import repository

@@ -9,17 +9,17 @@ from tests.architecture.source import Module
 LINES_MAX: Final = 300
 FUNCTION_LINES_MAX: Final = 50
 FORBIDDEN_NAMES: Final = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
-COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped.py", "infra/migrate.py"}
+COMMITTERS: Final = {"infra/transaction.py", "infra/unscoped/due.py", "infra/migrate.py"}
 CATCH_ALL: Final = "infra/consumer.py"
 CLOCK: Final = "infra/clock.py"
 EDGES: Final = {
-    "infra/auth.py": "a token is valid at the time of the request",
-    "infra/cli_letters.py": "how long ago it was, to who looks",
-    "infra/cli_letters_replay.py": "how long ago it was, to who looks",
-    "infra/cli_letters_filters.py": "what `2h` ago is, to who types it",
+    "infra/http/auth.py": "a token is valid at the time of the request",
+    "infra/cli/letters/commands.py": "how long ago it was, to who looks",
+    "infra/cli/letters/replaying.py": "how long ago it was, to who looks",
+    "infra/cli/letters/filters.py": "what `2h` ago is, to who types it",
     "infra/dev/acquirer.py": "a server of somebody else's",
     "infra/retention.py": "a timer",
-    "infra/serve.py": "how old the outbox is, to a health check",
+    "infra/http/serve.py": "how old the outbox is, to a health check",
     "infra/sweeper.py": "a timer",
     "infra/token.py": "a command",
     "sagas/engine/deadlines.py": "a timer",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY, generate_latest
 
-from infra.unscoped import Standing
+from infra.unscoped.due import Standing
 from sagas.engine.instance import State
 from sagas.metrics import SagaGauges
 from services.ops.desk.metrics import LetterGauges

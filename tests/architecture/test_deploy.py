@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from infra.definitions import definitions
 from infra.services import MODULES
+from infra.topology.definitions import definitions
 from tests.architecture.source import ROOT, document
 
 COMPOSE: Final = "compose.yaml"

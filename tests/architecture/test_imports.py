@@ -34,15 +34,15 @@ MUTANTS: Final = (
     Mutant("contracts-alone", "contracts/orders.py", "import asyncio"),
     Mutant("engine-knows-no-domain", "sagas/engine/coordinator.py", "import sagas.place_order"),
     Mutant("engine-knows-no-domain", "sagas/engine/verify.py", "import contracts.orders"),
-    Mutant("across-tenants", "services/orders/repository.py", "import infra.unscoped"),
-    Mutant("across-tenants", "infra/consumer.py", "import infra.unscoped"),
-    Mutant("operators-search", "sagas/api.py", "import infra.unscoped_search"),
-    Mutant("letters-search", "services/ops/desk/letters.py", "import infra.unscoped_letters"),
-    Mutant("letters-search", "services/orders/api.py", "import infra.unscoped_letters"),
-    Mutant("letters-search", "services/ops/mend/revisions.py", "import infra.unscoped_letters"),
-    Mutant("findings-search", "services/ops/desk/letters.py", "import infra.unscoped_findings"),
-    Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped_tenants"),
-    Mutant("replays-search", "services/ops/replay/outcomes.py", "import infra.unscoped_replays"),
+    Mutant("across-tenants", "services/orders/repository.py", "import infra.unscoped.due"),
+    Mutant("across-tenants", "infra/consumer.py", "import infra.unscoped.due"),
+    Mutant("operators-search", "sagas/api.py", "import infra.unscoped.sagas"),
+    Mutant("letters-search", "services/ops/desk/letters.py", "import infra.unscoped.letters"),
+    Mutant("letters-search", "services/orders/api.py", "import infra.unscoped.letters"),
+    Mutant("letters-search", "services/ops/mend/revisions.py", "import infra.unscoped.letters"),
+    Mutant("findings-search", "services/ops/desk/letters.py", "import infra.unscoped.findings"),
+    Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped.tenants"),
+    Mutant("replays-search", "services/ops/replay/outcomes.py", "import infra.unscoped.replays"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
     Mutant("use-cases-are-pure", "services/orders/use_cases.py", "import infra.transaction"),
@@ -113,9 +113,9 @@ def test_nothing_gets_the_search_across_tenants_from_a_module_that_may_import_it
         (path, module, name.name)
         for path, module, imported in _imports()
         for name in imported
-        if not module.startswith("infra.unscoped") and name.name in _unscoped_names(module)
+        if not module.startswith("infra.unscoped.") and name.name in _unscoped_names(module)
     ]
-    assert not handed_on, "import it from infra.unscoped*, and stand in the import contract"
+    assert not handed_on, "import it from infra.unscoped, and stand in the import contract"
 
 
 @cache
@@ -132,6 +132,6 @@ def _imports() -> list[tuple[str, str, list[ast.alias]]]:
 
 @cache
 def _unscoped_names(module: str) -> frozenset[str]:
-    """What the module has imported from infra.unscoped*."""
+    """What the module has imported from infra.unscoped."""
     path = f"{module.replace('.', '/')}.py"
-    return frozenset(name.name for of, source, names in _imports() if of == path and source.startswith("infra.unscoped") for name in names)
+    return frozenset(name.name for of, source, names in _imports() if of == path and source.startswith("infra.unscoped.") for name in names)

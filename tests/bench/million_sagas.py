@@ -26,7 +26,7 @@ from infra.database import open_pool
 from infra.dev.postgres import Postgres
 from infra.migrate import migrate
 from infra.settings import Settings
-from infra.unscoped_search import SagaSearch
+from infra.unscoped.sagas import SagaSearch
 from sagas.engine.instance import State
 from sagas.search import SagaFilter, find_page
 from tests.bench.million_rows import fill

@@ -19,12 +19,13 @@ import asyncpg
 from pydantic import SecretStr
 
 from contracts.payments import AuthorisePayment
-from infra import clock, topology
+from infra import clock
 from infra.broker import close, open_broker
 from infra.dev.servers import start_servers
 from infra.migrate import migrate
 from infra.services import MODULES, migrations_of
 from infra.settings import Settings
+from infra.topology import topology
 from tests.bench.timer_rounds import Waiting, healthy_latencies_s, percentile, refuse_payments
 from tests.integration.answering import Participants, eventually, participants
 from tests.integration.coordinators import PAUSE, SHORT_PAUSE, coordinating

@@ -15,7 +15,7 @@ from typing import Any, Final
 import uvloop
 
 from infra import crash
-from infra.serve import serve
+from infra.http.serve import serve
 from infra.services import load
 from infra.settings import Settings
 from infra.telemetry import configure

@@ -9,11 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
-from infra import topology
 from infra.broker import close, open_broker
 from infra.migrate import migrate
 from infra.services import MODULES, migrations_of
 from infra.settings import Settings
+from infra.topology import topology
 from tests.integration.messaging import Stage
 
 

@@ -23,10 +23,10 @@ from infra import clock
 from infra.batch import Batches
 from infra.database import open_pool
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.settings import Settings
 from infra.token import ensure_development_key
 from infra.transaction import Transactions
-from infra.verifier import Verifier
 from sagas.consumers import coordinator
 from sagas.engine.coordinator import Coordinator, saga_id
 from sagas.engine.instance import ABANDON_STEP, Phase, State, command_id

@@ -18,10 +18,10 @@ from contracts.values import TenantId
 from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.letters import headers_of
 from infra.settings import Settings
 from infra.token import ensure_development_key
-from infra.verifier import Verifier
 from services.ops.main import SERVICE
 from tests.conformance.places import opened
 from tests.integration.messaging import Stage, reserve, until

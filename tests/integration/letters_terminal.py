@@ -17,9 +17,9 @@ from contracts.values import TenantId
 from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.letters import headers_of
 from infra.token import ensure_development_key
-from infra.verifier import Verifier
 from services.ops import ops_api
 from tests.integration.letters import raised
 from tests.integration.messaging import Stage, a_tenant, parts, reserve, until

@@ -21,7 +21,7 @@ from contracts.catalog import name_of
 from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Message
 from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
-from infra import clock, topology
+from infra import clock
 from infra.broker import close, connect, open_broker
 from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
@@ -30,8 +30,9 @@ from infra.relay import Relay
 from infra.service import Service
 from infra.services import MODULES
 from infra.settings import Settings
+from infra.topology import topology
 from infra.transaction import HandOver, Transactions
-from infra.unscoped import ConfirmedRows
+from infra.unscoped.due import ConfirmedRows
 from infra.worker import Worker
 from tests.conformance.places import add_stock, shop_of
 

@@ -24,7 +24,7 @@ from infra.handling import Decide, Handles, Repository
 from infra.relay import Relay
 from infra.settings import Settings
 from infra.transaction import Scope
-from infra.unscoped import ConfirmedRows
+from infra.unscoped.due import ConfirmedRows
 from tests.integration.network import Crash, Faults, Frame
 
 SERVICES: Final = (*PARTICIPANTS, COORDINATOR, DESK)

@@ -23,12 +23,12 @@ from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
 from infra.handling import Decide
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.letters import headers_of
 from infra.service import Service
 from infra.settings import Settings
 from infra.token import ensure_development_key
 from infra.transaction import Transactions
-from infra.verifier import Verifier
 from services.inventory.main import SERVICE as INVENTORY
 from services.ops import ops_api
 from services.ops.desk.model import letter_id

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from infra.clock import now
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.outbox import Outgoing
 from infra.service import Service
 from infra.settings import Settings
 from infra.token import ensure_development_key, issue
 from infra.transaction import Transactions
-from infra.verifier import Verifier
 from tests.conformance.places import opened
 
 

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
-from infra.cli import app as commands
+from infra.cli.main import app as commands
 from infra.dev.ports import LOOPBACK, kept_port
 from tests.integration.workers import ROOT
 

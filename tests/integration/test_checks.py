@@ -4,9 +4,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from infra import topology
 from infra.checks import Finding, check
 from infra.settings import Settings
+from infra.topology import topology
 
 
 def broken(findings: list[Finding]) -> list[tuple[str, str]]:

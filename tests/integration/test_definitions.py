@@ -7,10 +7,10 @@ import httpx
 from typer.testing import CliRunner
 
 from contracts.addresses import bindings, exchanges, policies, queues
-from infra import topology
-from infra.cli import app
-from infra.definitions import definitions
+from infra.cli.main import app
 from infra.settings import Settings
+from infra.topology import topology
+from infra.topology.definitions import definitions
 
 COMMITTED = Path(__file__).resolve().parents[2] / "infra/deploy/rabbitmq/definitions.json"
 

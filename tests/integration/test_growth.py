@@ -20,7 +20,7 @@ from infra.batch import Batches
 from infra.database import open_pool
 from infra.outbox import Outbox
 from infra.transaction import Transactions
-from infra.unscoped import ConfirmedRows, OverdueRows
+from infra.unscoped.due import ConfirmedRows, OverdueRows
 from services.inventory.consumers import HANDLES
 from tests.conformance.places import completed
 from tests.integration.messaging import Stage, a_tenant, envelope, nobody, reserve

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra import letters_client
+from infra.cli.letters import client as letters_client
 from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
 from tests.integration.messaging import Stage, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with

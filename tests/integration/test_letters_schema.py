@@ -12,7 +12,7 @@ from contracts.values import TenantId
 from infra.database import role_url
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_letters import FoundLetter
+from infra.unscoped.letters import FoundLetter
 from services.ops.desk.model import Letter
 from tests.conformance.places import opened
 from tests.integration.rows import insert, rows_of

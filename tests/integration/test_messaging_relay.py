@@ -13,9 +13,9 @@ from contracts.sagas import SagaEnded
 from contracts.values import SagaId, TenantId
 from infra import clock
 from infra.broker import close, connect, open_broker
+from infra.http.serve import database_checks
 from infra.outbox import Outgoing
 from infra.runtime import open_runtime
-from infra.serve import database_checks
 from infra.transaction import Scope
 from tests.integration.messaging import REPLIES, Parts, Stage, items, nobody, parts, until
 

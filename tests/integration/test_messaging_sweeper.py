@@ -16,7 +16,7 @@ from infra.database import open_pool
 from infra.outbox import Outgoing
 from infra.sweeper import Sweeper
 from infra.transaction import Transactions
-from infra.unscoped import OverdueRows
+from infra.unscoped.due import OverdueRows
 from tests.integration.messaging import REPLIES, Stage, items, nobody, parts, until
 
 RESEND_AFTER_S = 0.05

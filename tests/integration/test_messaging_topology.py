@@ -17,12 +17,12 @@ from contracts.addresses import (
     retry_wait_ms,
     work_queues,
 )
-from infra import topology
 from infra.broker import close, open_broker
 from infra.errors import Misconfigured
-from infra.live_topology import late, look
-from infra.management import management
 from infra.settings import Settings
+from infra.topology import topology
+from infra.topology.live import late, look
+from infra.topology.management import management
 from infra.worker import Worker
 from services.inventory.main import SERVICE
 from tests.integration.messaging import COMMANDS, Stage, until
@@ -192,7 +192,7 @@ async def test_a_worker_refuses_to_start_without_its_policies(stage: Stage) -> N
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:1"], ids=["not set", "nobody there"])
 async def test_a_topology_cannot_be_applied_without_the_management_api(stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A broker that is starting is waited for; nobody needs to see that here.
-    monkeypatch.setattr("infra.management._PATIENCE_S", 0.5)
+    monkeypatch.setattr("infra.topology.management._PATIENCE_S", 0.5)
     settings: Settings = stage.settings.model_copy(update={"rabbitmq_management_url": url})
     with pytest.raises(Misconfigured, match="OAAS_RABBITMQ_MANAGEMENT_URL"):
         await topology.apply(settings)

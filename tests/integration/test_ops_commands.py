@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from rich.console import Console
 
-from infra import cli_saga, desk_drawing
+from infra.cli import desk_drawing
+from infra.cli import saga as cli_saga
 from infra.settings import Settings
 from sagas import many
 from sagas.engine.instance import State

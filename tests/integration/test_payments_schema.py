@@ -14,7 +14,7 @@ from infra.clock import now
 from infra.database import open_pool
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
-from infra.unscoped import DuePayments
+from infra.unscoped.due import DuePayments
 from services.payments.model import PaymentRow
 from tests.conformance.places import opened
 from tests.integration.schemas import columns_of, declared_columns

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from contracts.messages import Message
 from contracts.orders import OrderCancelRequested, OrderCompleted, OrderPlaced
 from contracts.values import OrderId
-from infra.cli import app
+from infra.cli.main import app
 from infra.settings import Settings
 from services.orders.use_cases import prepare_order
 from tests.integration.town import UNITS, Town, a_town

@@ -16,7 +16,7 @@ from contracts.inventory import ReserveStock
 from contracts.orders import OrderPlaced, RejectOrder
 from contracts.values import OrderId, TenantId
 from infra import clock
-from infra.cli import app
+from infra.cli.main import app
 from infra.reconcile import known_tenants, open_keepers
 from infra.settings import Settings
 from services.ops.books.comparing import Comparing

@@ -16,7 +16,7 @@ from contracts.values import TenantId
 from infra.clock import now
 from infra.database import open_pool
 from infra.service import Running
-from infra.unscoped_replays import ReplaySearch
+from infra.unscoped.replays import ReplaySearch
 from services.ops.replay.replaying import execute_replays
 from services.ops.taking_in.ingest import Ingest
 from tests.integration.messaging import Stage, parts, until

@@ -15,7 +15,7 @@ from contracts.tenants import ReserveQuota
 from contracts.values import SagaId, TenantId
 from infra import clock
 from infra.database import open_pool
-from infra.unscoped import OpenSagas
+from infra.unscoped.due import OpenSagas
 from sagas.engine.coordinator import Coordinator, saga_id
 from sagas.engine.verbs import Verb
 from sagas.operating import Act, Operating, Result

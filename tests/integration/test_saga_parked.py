@@ -19,7 +19,7 @@ from contracts.values import OrderLine, VatRate
 from infra import clock
 from infra.database import open_pool
 from infra.dev.ports import free_port
-from infra.unscoped_search import SagaSearch
+from infra.unscoped.sagas import SagaSearch
 from sagas.consumers import coordinator
 from sagas.engine.instance import State
 from sagas.engine.verbs import Verb

@@ -161,7 +161,7 @@ async def test_a_process_whose_saga_is_not_as_it_was_released_does_not_start_and
     known["place-order"]["2"]["fingerprint"] = fingerprint(outlined)
     record.write_text(json.dumps(known))
     code = (
-        "import sys; from pathlib import Path; import sagas.consumers; from infra.cli import main\n"
+        "import sys; from pathlib import Path; import sagas.consumers; from infra.cli.main import main\n"
         f"sagas.consumers.RELEASED = Path({str(record)!r}); sys.argv = ['oaas', 'worker', 'sagas']; main()"
     )
     process = WorkerProcess([sys.executable, "-c", code], stage.settings, tmp_path)

@@ -12,10 +12,10 @@ from typing import Final
 import pytest
 from faststream.rabbit import Channel, RabbitMessage
 
-from infra import topology
 from infra.broker import close, open_broker
 from infra.dev.servers import Servers
 from infra.stopping import acks_settled, cancel_consumers
+from infra.topology import topology
 from tests.integration.messaging import COMMANDS, Stage, a_tenant, parts, reserve, until
 from tests.integration.workers import oaas_worker, worker_process
 

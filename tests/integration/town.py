@@ -24,6 +24,7 @@ from infra.database import open_pool
 from infra.dev.ports import LOOPBACK, kept_port
 from infra.frames import read_envelope
 from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.outbox import Outgoing
 from infra.reconcile import KEEPERS
 from infra.service import Running
@@ -31,7 +32,6 @@ from infra.services import load
 from infra.settings import Settings
 from infra.token import ensure_development_key
 from infra.transaction import Transactions
-from infra.verifier import Verifier
 from sagas import ops_api as sagas_ops_api
 from services.ops import ops_api
 from services.orders import repository, use_cases

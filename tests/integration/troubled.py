@@ -22,7 +22,7 @@ from infra.outbox import Outbox
 from infra.service import Running
 from infra.services import load
 from infra.transaction import Transactions
-from infra.unscoped import DueSaga
+from infra.unscoped.due import DueSaga
 from sagas.consumers import coordinator
 from sagas.engine.deadlines import Deadlines
 from sagas.operating import Operating

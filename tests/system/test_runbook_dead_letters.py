@@ -14,7 +14,7 @@ import aio_pika
 from typer.testing import CliRunner
 
 from contracts.addresses import dead_letter_queue
-from infra.cli import app
+from infra.cli.main import app
 from infra.dev.demo_client import Retailer
 from infra.dev.demo_proof import expect_conserved
 from infra.dev.demo_stage import Stage, until

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Outage
-from infra.keys import COOL_DOWN, FIRST_COOL_DOWN, REFRESH_AFTER
-from infra.verifier import InvalidToken, Verifier
+from infra.http.keys import COOL_DOWN, FIRST_COOL_DOWN, REFRESH_AFTER
+from infra.http.verifier import InvalidToken, Verifier
 from tests.unit.tokens import AUDIENCE, ES256, ISSUER, NOW, OTHER, Issuer, key_set, signed
 
 

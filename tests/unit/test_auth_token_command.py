@@ -9,9 +9,9 @@ import pytest
 
 from infra.clock import now
 from infra.errors import Misconfigured
+from infra.http.verifier import Verifier
 from infra.settings import Settings
 from infra.token import UnknownScope, ensure_development_key, token
-from infra.verifier import Verifier
 from tests.unit.tokens import TENANT
 
 

@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from infra.errors import Misconfigured
-from infra.verifier import InvalidToken, Verifier
+from infra.http.verifier import InvalidToken, Verifier
 from tests.unit.tokens import AUDIENCE, ED25519, ES256, ISSUER, NOW, OTHER, RS256, TENANT, claims, key_set, signed, verifier
 
 SECOND = int(NOW.timestamp())

@@ -7,7 +7,7 @@ import pytest
 
 from infra.build import build
 from infra.errors import Misconfigured
-from infra.serve import serve
+from infra.http.serve import serve
 from infra.settings import Settings
 from infra.worker import Worker
 

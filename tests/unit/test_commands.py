@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from infra.cli import app
+from infra.cli.main import app
 
 COMMANDS = ("up", "demo", "migrate", "worker", "api", "token", "check", "settings", "contracts", "saga")
 

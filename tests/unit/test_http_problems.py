@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DBAPIError
 
 from contracts.values import OrderLine
-from infra.auth import Administrator, Caller, administrator_with, caller_with, scopes_of
 from infra.errors import Outage
-from infra.health import Check
 from infra.http import FieldError, Problem, Timestamp, create_app
+from infra.http.auth import Administrator, Caller, administrator_with, caller_with, scopes_of
+from infra.http.health import Check
 from tests.unit.tokens import TENANT, signed, verifier
 
 CANARY = "canary-7f3a"

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from fastapi.routing import APIRoute
 
-from infra.auth import SCOPES, scopes_of
+from infra.http.auth import SCOPES, scopes_of
 from infra.services import load
 from infra.settings import Settings
 

@@ -11,11 +11,13 @@ from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from infra import letters_acts_drawing, letters_drawing, replays_drawing
-from infra.cli_letters import letters_app
-from infra.drain import Drainage
-from infra.drain_drawing import draw_drainage, draw_loading
-from infra.drain_load import Loading
+from infra.cli.letters import acts_drawing as letters_acts_drawing
+from infra.cli.letters import drawing as letters_drawing
+from infra.cli.letters import replays_drawing
+from infra.cli.letters.commands import letters_app
+from infra.drain.drain import Drainage
+from infra.drain.drawing import draw_drainage, draw_loading
+from infra.drain.load import Loading
 
 NOW: Final = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 ID: Final = "0192b0c4-7a51-7c3e-9f0e-5d0c3b1a2f44"

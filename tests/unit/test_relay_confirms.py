@@ -18,7 +18,7 @@ from infra.parking import Parking
 from infra.relay import NotTaken, Relay
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped import ConfirmedRows
+from infra.unscoped.due import ConfirmedRows
 
 QUEUE: Final = "inventory.commands.0"
 SETTINGS: Final = Settings(backoff_s=0.01, outage_backoff_max_s=0.01)

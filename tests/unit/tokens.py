@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from contracts.values import TenantId
-from infra.verifier import Verifier
+from infra.http.verifier import Verifier
 
 ISSUER, AUDIENCE = "https://issuer.test", "oaas"
 TENANT = TenantId(UUID("018f3a52-7c1e-7000-8000-000000000003"))

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.clock import now
 from infra.http import FieldError, Problem
+from infra.http.auth import Operator, operator_with
 from infra.reconcile import Keepers, known_tenants, open_keepers
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_findings import OpenFindings
+from infra.unscoped.findings import OpenFindings
 from services.ops.books import findings
 from services.ops.books.comparing import Comparing
 from services.ops.books.mending_books import Asked, Mending, NotMended

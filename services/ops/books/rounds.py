@@ -19,7 +19,7 @@ from infra.retry import Ending, ending_of
 from infra.service import Running
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_findings import OpenFindings
+from infra.unscoped.findings import OpenFindings
 from services.ops.books import findings
 from services.ops.books.comparing import Compared, Comparing
 from services.ops.books.reconciling import Kind

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.http import Timestamp, decode_cursor, encode_cursor
+from infra.http.auth import Operator, operator_with
 from infra.transaction import Transactions
-from infra.unscoped_findings import AuditSearch, FoundEntry
+from infra.unscoped.findings import AuditSearch, FoundEntry
 from services.ops.desk import auditing
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]

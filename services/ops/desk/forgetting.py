@@ -13,7 +13,7 @@ from contracts.values import TenantId
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
-from infra.unscoped_letters import LetterSearch
+from infra.unscoped.letters import LetterSearch
 from services.ops.desk import letters
 
 _log: Final = logging.getLogger(__name__)

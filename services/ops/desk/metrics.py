@@ -23,7 +23,7 @@ from contracts.addresses import work_queues
 from infra.clock import now
 from infra.consumer import attempted
 from infra.service import Running
-from infra.unscoped_letters import LetterSearch
+from infra.unscoped.letters import LetterSearch
 from services.ops.desk.model import OPEN
 
 _log: Final = logging.getLogger(__name__)

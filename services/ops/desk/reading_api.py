@@ -12,11 +12,11 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.http import Problem, decode_cursor, encode_cursor
+from infra.http.auth import Operator, operator_with
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_letters import LetterSearch
+from infra.unscoped.letters import LetterSearch
 from services.ops.desk import letters
 from services.ops.desk.masking import masked_text
 from services.ops.desk.searching import LetterFilter, LetterQuery

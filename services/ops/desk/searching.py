@@ -6,9 +6,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts.values import TenantId
-from infra.auth import Operator
 from infra.http import Timestamp
-from infra.unscoped_letters import WantedLetters
+from infra.http.auth import Operator
+from infra.unscoped.letters import WantedLetters
 from services.ops.desk.model import State
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -16,7 +16,7 @@ from contracts.catalog import UnknownMessage, class_of
 from contracts.messages import Command
 from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
-from infra.unscoped_letters import FoundLetter, Group, Groups
+from infra.unscoped.letters import FoundLetter, Group, Groups
 from services.ops.desk.letters import Whole
 from services.ops.desk.masking import masked, masked_diff, masked_text, masked_words
 from services.ops.desk.model import NOBODY, REPLAYS_IN_VAIN_MAX, Letter, State

@@ -10,12 +10,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.clock import now
 from infra.http import FieldError, Problem
+from infra.http.auth import Operator, operator_with
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_letters import LetterSearch, WantedLetters
+from infra.unscoped.letters import LetterSearch, WantedLetters
 from services.ops.desk import letters
 from services.ops.desk.model import Letter
 from services.ops.desk.reading_api import look, unknown

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from contracts.values import TenantId
 from infra.transaction import Transactions
-from infra.unscoped_letters import LetterSearch, WantedLetters
+from infra.unscoped.letters import LetterSearch, WantedLetters
 from services.ops.desk import letters
 from services.ops.desk.masking import masked, masked_text
 from services.ops.desk.model import Letter

@@ -8,11 +8,11 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.http import FieldError, Problem
+from infra.http.auth import Operator, operator_with
 from infra.settings import Settings
 from infra.transaction import Transactions
-from infra.unscoped_letters import LetterSearch
+from infra.unscoped.letters import LetterSearch
 from services.ops.desk.audit_api import add_audit
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.desk.model import NOBODY

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from contracts.catalog import UnknownMessage, class_of
-from infra.mishaps import field_error
-from infra.problems import FieldError
+from infra.http.mishaps import field_error
+from infra.http.problems import FieldError
 from services.ops.desk.masking import MASK, SECRETS, unmasked
 
 KEYS: Final = ("order_id", "tenant_id", "saga_id")

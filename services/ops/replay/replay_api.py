@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import TenantId
-from infra.auth import Operator, operator_with
 from infra.clock import now
 from infra.http import FieldError, Problem, decode_cursor, encode_cursor
+from infra.http.auth import Operator, operator_with
 from infra.settings import Settings
 from infra.transaction import Batch, Transactions
-from infra.unscoped_letters import LetterSearch
-from infra.unscoped_replays import FoundReplay, ReplaySearch
+from infra.unscoped.letters import LetterSearch
+from infra.unscoped.replays import FoundReplay, ReplaySearch
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.replay import replays
 from services.ops.replay.machine import IllegalReplay, ItemState, Replay

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from contracts.values import TenantId
 from infra.http import Timestamp
-from infra.unscoped_replays import FoundItem, Tally
+from infra.unscoped.replays import FoundItem, Tally
 from services.ops.desk.masking import masked_text
 from services.ops.desk.model import State as LetterState
 from services.ops.desk.searching import LetterFilter

@@ -20,7 +20,7 @@ from infra.errors import Outage
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
 from infra.transaction import Batch
-from infra.unscoped_replays import FoundItem, FoundReplay, ReplaySearch
+from infra.unscoped.replays import FoundItem, FoundReplay, ReplaySearch
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.replay import replays
 from services.ops.replay.machine import WINDOW, Finish, Progress, Replay, Send, State, Stop, Trust

@@ -1,7 +1,7 @@
 """The tables `ops.replay` and `ops.replay_item`: all SQL that reads or changes them, one tenant at a time.
 
 Lock order: the replay, which its operator's tenant has, comes first; then tenants in order, and in each the letters before their items,
-both sorted. Whatever is found across tenants, infra/unscoped_replays.py finds.
+both sorted. Whatever is found across tenants, infra/unscoped/replays.py finds.
 """
 
 from collections.abc import Collection, Sequence

@@ -20,14 +20,14 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from contracts.addresses import dead_letter_queue, work_queues
 from contracts.values import TenantId
-from infra import topology
 from infra.broker import close, connect, open_broker
 from infra.clock import now
 from infra.consumer import attempted
 from infra.crash import crash_point
 from infra.retry import Ending, ending_of, while_out_of_reach
 from infra.service import Running
-from infra.unscoped_letters import LetterSearch
+from infra.topology import topology
+from infra.unscoped.letters import LetterSearch
 from services.ops.desk.metrics import NEW_FINGERPRINTS, REPLAYS_FAILED, TAKEN_IN
 from services.ops.desk.model import Death
 from services.ops.taking_in.intake import take_in

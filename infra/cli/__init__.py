@@ -1,0 +1,1 @@
+"""`oaas`: what a person types."""

@@ -1,0 +1,5 @@
+"""`python -m infra.cli` is `oaas`."""
+
+from infra.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""`oaas dead-letters`: the operators' desk in a terminal."""

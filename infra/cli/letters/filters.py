@@ -1,0 +1,112 @@
+"""The words that say which dead letters are meant: the same flags for every command that takes them."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import typer
+
+from infra.cli.plainly import ERRORS
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhd])")
+
+
+def _which(*words: str, **more: Any) -> Any:
+    return typer.Option(*words, rich_help_panel="Which letters", **more)
+
+
+_FLAGS: Final[Mapping[str, Any]] = {
+    "fingerprint": Annotated[str | None, _which(help="its cause, as `groups` lists them")],
+    "queue": Annotated[str | None, _which(help="where it died, such as inventory.commands.0")],
+    "service": Annotated[str | None, _which(help="whose code gave it up, such as inventory")],
+    "type": Annotated[str | None, _which(help="the message's name, such as inventory.ReserveStock.v1")],
+    "tenant": Annotated[str | None, _which(help="id of its tenant")],
+    "saga": Annotated[str | None, _which(help="id of the saga that it belongs to")],
+    "message": Annotated[str | None, _which(help="id of the message")],
+    "state": Annotated[str | None, _which(help="DEAD, REPLAYING, SETTLED or ARCHIVED; what is open if it is left out")],
+    "since": Annotated[str | None, _which(help="died at or after: 30m, 2h, 7d ago, or a time such as 2026-03-01T22:00Z")],
+    "until": Annotated[str | None, _which(help="died before, written the same way")],
+    "attempts_min": Annotated[int | None, _which(min=0, help="was tried at least so often")],
+    "native": Annotated[bool | None, _which("--native/--not-native", help="given up by the broker (its workers died) or by our code")],
+}
+
+
+Ids = Annotated[
+    list[UUID] | None, typer.Argument(help="letters by their ids; or leave them out and say which with filters", show_default=False)
+]
+Reason = Annotated[str, typer.Option(help="why: it is kept with your name in the audit", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting")]
+Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a flag for each filter; it is given those that were said as its first argument, as the API names them."""
+
+    def run(**words: Any) -> None:
+        chosen = {name: words.pop(name) for name in _FLAGS}
+        command(_said(chosen), **words)
+
+    signature = inspect.signature(command)
+    own = list(signature.parameters.values())[1:]
+    flags = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in _FLAGS.items()]
+    parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *flags]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads the flags from
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def require_somebody(*, yes: bool, as_json: bool) -> None:
+    """Raises ValueError if nobody could answer the question that is to come."""
+    if as_json and not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise ValueError("nobody is there to be asked: say --yes to act on what is found, or --dry-run to count it")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless it is answered already; ends with exit code 1 if the answer is no."""
+    if not yes and not typer.confirm(question, err=True):
+        ERRORS.print("nothing was done")
+        raise typer.Exit(1)
+
+
+def as_query(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters as parameters of a URL."""
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in chosen.items()}
+
+
+def as_flags(chosen: Mapping[str, Any]) -> str:
+    """The filters as a person types them."""
+    flags = {name: value for name, value in chosen.items() if name != "native"}
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
+    if "native" in chosen:
+        words.append("--native" if chosen["native"] else "--not-native")
+    return " ".join(words)
+
+
+def _said(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in chosen.items() if value is not None}
+    if "state" in found:
+        found["state"] = found["state"].upper()
+    for name in ("since", "until"):
+        if name in found:
+            found[name] = _time(name, found[name]).isoformat()
+    return found
+
+
+def _time(name: str, written: str) -> datetime:
+    from infra.clock import now
+
+    if ago := _AGO.fullmatch(written.strip()):
+        return now() - timedelta(**{_UNITS[ago["unit"]]: int(ago["number"])})
+    try:
+        at = datetime.fromisoformat(written.strip())
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError(f"--{name} is how long ago, such as 30m, 2h or 7d, or a time with its zone, such as 2026-03-01T22:00Z")
+    return at

@@ -1,0 +1,104 @@
+"""Makes a broker what contracts/addresses.py says, and refuses to work with one that is something else.
+
+A node of ours loads the definitions when it boots; on servers of one's own `oaas topology apply` does the same, and `oaas migrate` does
+it too. In code only a queue's type is declared: any other argument could never be changed again without deleting the queue. Limits
+and dead lettering are policies, which go through the management API. Without its policy a queue loses what it dead-letters, so
+services refuse to start on a mismatch.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+
+from contracts import addresses
+from infra.errors import Misconfigured
+from infra.settings import Settings
+from infra.topology.definitions import exchange, queue
+from infra.topology.live import MEND, Difference, Live, differences, late, look, obsolete
+from infra.topology.management import Management, management
+
+_log: Final = logging.getLogger(__name__)
+_SAYS_ANEW_S: Final = 12.0
+"""Queues say what they obey every five seconds; one that still obeys something else after two of those is not only late."""
+_LOOK_EVERY_S: Final = 0.5
+
+
+async def declare(broker: RabbitBroker) -> None:
+    """Exchanges, queues and bindings. Safe to repeat; nothing is published to an exchange that does not exist yet."""
+    exchanges = {
+        name: await broker.declare_exchange(RabbitExchange(name, type=ExchangeType(kind), durable=True))
+        for name, kind in addresses.exchanges().items()
+    }
+    queues = {name: await broker.declare_queue(work_queue(name)) for name in addresses.queues()}
+    for binding in addresses.bindings():
+        await queues[binding.queue].bind(exchanges[binding.exchange], routing_key=binding.routing_key)
+
+
+def work_queue(name: str) -> RabbitQueue:
+    """The queue as every process declares it."""
+    return RabbitQueue(name, durable=True, queue_type=QueueType.QUORUM)
+
+
+async def mismatches(settings: Settings) -> list[Difference]:
+    """What is not as it should be, once queues have said what they obey; empty if all is well."""
+    async with management(settings) as found:
+        until = asyncio.get_running_loop().time() + _SAYS_ANEW_S
+        while True:
+            live = await look(found)
+            if wrong := differences(live):
+                return wrong
+            if not (wrong := late(live)) or asyncio.get_running_loop().time() > until:
+                return wrong
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def refuse_a_mismatch(settings: Settings) -> None:
+    """Raises Misconfigured naming everything that differs. Without a management URL it can only trust."""
+    if not settings.rabbitmq_management_url:
+        return
+    async with management(settings) as starting:
+        await starting.until_it_answers()
+    if wrong := await mismatches(settings):
+        told = "; ".join(f"{one}. Mend it: {one.mend}" if one.mend != MEND else str(one) for one in wrong)
+        raise Misconfigured(f"RabbitMQ's topology is not that of this release: {told}. Run `{MEND}`; `oaas check topology` says more.")
+
+
+async def apply(settings: Settings, *, dry_run: bool = False) -> tuple[list[str], list[Difference]]:
+    """Add what is missing, change policies that differ, remove those of ours that this release does not have; never strangers'.
+
+    Returns what was done, or would be, in words, and what people must mend. Waits for a broker that is starting; raises Misconfigured
+    if it refuses or stays silent.
+    """
+    async with management(settings) as broker:
+        await broker.until_it_answers()
+        live = await look(broker)
+        wrong = differences(live)
+        mendable = [one for one in wrong if one.mend == MEND]
+        done = [f"{one.what} {one.name}: {one.found}, set to {one.wanted}" for one in mendable]
+        done += [f"policy {name}: no release of ours has it any more, removed" for name in obsolete(live)]
+        if not dry_run:
+            await _mend(broker, mendable, live)
+        return done, [one for one in wrong if one.mend != MEND]
+
+
+async def _mend(broker: Management, wrong: list[Difference], live: Live) -> None:
+    missing = {(one.what, one.name) for one in wrong}
+    for name, kind in addresses.exchanges().items():
+        if ("exchange", name) in missing:
+            await broker.put("exchanges", name, exchange(kind))
+    # Policies before queues: no queue is ever without its own.
+    for name, body in addresses.policies().items():
+        if ("policy", name) in missing:
+            await broker.put("policies", name, body)
+    for name in addresses.queues():
+        if ("queue", name) in missing:
+            await broker.put("queues", name, queue())
+    for binding in addresses.bindings():
+        if binding not in live.bindings:
+            await broker.bind(binding.exchange, binding.routing_key, binding.queue)
+    for name in obsolete(live):
+        await broker.delete("policies", name)
+    if wrong:
+        _log.info("topology mended", extra={"count": len(wrong)})
