@@ -28,8 +28,8 @@ AUTHORISED = PaymentAuthorised(payment_id=UUID(int=5))
 async def transaction(stage: Stage, tmp_path: Path) -> AsyncIterator[Transactions]:
     """The transactions of a process beside a worker that takes commands in and calls no provider."""
 
-    async def call_nobody(_: Running) -> None:
-        await asyncio.Event().wait()
+    async def call_nobody(running: Running) -> None:
+        await running.stopping.wait()
 
     async with working(replace(SERVICE, background=call_nobody), stage.settings, tmp_path), parts(stage.settings, "payments") as own:
         yield own.transaction

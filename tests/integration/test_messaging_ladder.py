@@ -111,12 +111,10 @@ async def test_a_batch_with_envelopes_of_several_tries_parks_each_with_its_own_n
 
 
 async def test_a_command_never_outlives_its_time_and_its_saga_is_told(stage: Stage, tmp_path: Path) -> None:
-    repository = Recording()
-    loop, expires = asyncio.get_running_loop(), clock.now() + timedelta(seconds=2)
-    end = loop.time() + 2
-    ask = reserve(TenantId(uuid4())).model_copy(update={"expires": expires})
+    repository, ask, loop = Recording(), reserve(TenantId(uuid4())), asyncio.get_running_loop()
     async with working(inventory(repository, InPassing(order_of(ask))), stage.settings, tmp_path):
-        await stage.publish(COMMANDS, ask)
+        end = loop.time() + 2
+        await stage.publish(COMMANDS, ask.model_copy(update={"expires": clock.now() + timedelta(seconds=2)}))
         [letter] = await stage.read(DEAD, 1)
         parked_at = loop.time()
         [fault] = items(await stage.read(REPLIES, 1))
