@@ -15,7 +15,19 @@ from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = "system"
-"""The folder whose tests share one platform. Others share servers, of which each process has its own."""
+"""The folder whose tests share a platform. Others share servers, of which each process has its own."""
+BREAKING = ("test_chaos_short.py", "test_alarms.py", "test_outages.py", "test_worker_deaths.py")
+"""Its tests that break the platform most; the rest plays beside them, on another one."""
+LONGEST = (
+    "test_random_faults",
+    "test_reconcile",
+    "test_payments_provider",
+    "test_replay_",
+    "test_saga_",
+    "test_letters_",
+    "test_messaging_",
+)
+"""Files that begin so are begun first, after the platforms: what takes long must not come last."""
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -23,7 +35,24 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return ALONE if file.split("/")[1] == ALONE else file
+        return _platform(file) or file
+
+
+def _platform(file: str) -> str | None:
+    if file.split("/")[1] != ALONE:
+        return None
+    return f"{ALONE} {'breaking' if file.endswith(BREAKING) else 'playing'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scopes are handed out in the order of their first tests (`--no-loadscope-reorder`)."""
+
+    def begins(item: pytest.Item) -> tuple[int, str]:
+        file = item.nodeid.split("::")[0]
+        places = [place for place, prefix in enumerate(LONGEST) if file.split("/")[-1].startswith(prefix)]
+        return (-1 if _platform(file) else min(places, default=len(LONGEST)), _platform(file) or "")
+
+    items.sort(key=begins)
 
 
 @pytest.hookimpl(optionalhook=True)

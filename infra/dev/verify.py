@@ -20,8 +20,8 @@ LINTS: Final[dict[str, list[str]]] = {
 }
 
 
-AT_ONCE: Final = ("-n", "3")
-"""Three processes, since most tests wait more than they work; tests/conftest.py says what stays together."""
+AT_ONCE: Final = ("-n", "4", "--no-loadscope-reorder")
+"""Four processes, since most tests wait more than they work; tests/conftest.py says what stays together."""
 
 
 def main(words: list[str]) -> int:

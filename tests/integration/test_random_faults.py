@@ -26,7 +26,7 @@ from tests.integration.purse import Purse
 from tests.integration.troubled import World
 from tests.integration.verdict import Ended, Verdict, verdict
 
-RUNS: Final = 200
+RUNS: Final = 120
 
 
 @pytest.fixture

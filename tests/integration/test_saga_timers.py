@@ -19,7 +19,7 @@ from tests.integration.coordinators import PAUSE, SHORT_PAUSE, coordinating
 from tests.integration.messaging import Stage
 
 PER_SECOND: Final = 40.0
-ROUND_S: Final = 3.0
+ROUND_S: Final = 2.0
 MANY: Final = 300
 FACTOR_MAX: Final = 2.0
 """The bench holds 1.25 on a machine of its own; here other tests may have just ended, and rounds are short."""

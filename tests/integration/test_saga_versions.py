@@ -22,7 +22,7 @@ from tests.integration.coordinators import coordinating
 from tests.integration.messaging import REPLIES, Stage, until
 from tests.integration.workers import WorkerProcess
 
-MANY: Final = 1_000
+MANY: Final = 300
 VERSION_1: Final = {"tenants.ReserveQuota.v1", "inventory.ReserveStock.v1", "orders.ApproveOrder.v1"}
 VERSION_2: Final = {"inventory.ReserveStock.v1", "payments.AuthorisePayment.v1", "orders.ApproveOrder.v1"}
 
@@ -88,7 +88,7 @@ async def parked(stage: Stage) -> int:
     return await stage.waiting(dead_letter_queue(REPLIES))
 
 
-async def test_a_thousand_sagas_of_version_1_end_by_its_rules_beside_version_2(stage: Stage, others: Participants, tmp_path: Path) -> None:
+async def test_hundreds_of_sagas_of_version_1_end_by_its_rules_beside_version_2(stage: Stage, others: Participants, tmp_path: Path) -> None:
     others.decide = Shy()
     async with coordinating("old", stage.settings, tmp_path):
         old = await place(others, MANY)

@@ -1,6 +1,7 @@
-"""A whole platform for the system tests: real servers, real processes, in a home of its own; started once."""
+"""A whole platform for the system tests: real servers, real processes, in a home of its own; started once for each group of them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from infra.settings import Settings
 from infra.token import ensure_development_key
 
 HERE = Path(__file__).resolve().parent
-HOME = HERE.parents[1] / ".oaas" / "system"
+HOME = HERE.parents[1] / ".oaas" / "system" / os.environ.get("PYTEST_XDIST_WORKER", "")
 SETTINGS = {**BRISK, "OAAS_DEADLINE_FACTOR": "10", "OAAS_JWKS": str(HOME / "keys" / "jwks.json")}
 """Long deadlines: on a busy machine a process takes its time to start, and that is no silence. Stories that want silence say so."""
 STORY_MAX_S = 300

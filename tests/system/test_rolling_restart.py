@@ -20,7 +20,7 @@ from infra.settings import Settings
 from infra.token import token
 from tests.system.conftest import HOME
 
-ORDERS_PER_S: Final = 30
+ORDERS_PER_S: Final = 20
 CARD_EVERY: Final = 4
 ENDS_WITHIN_S: Final = 60.0
 COUNTED_WITHIN_S: Final = 15.0

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import aio_pika
-from typer.testing import CliRunner
 
 from contracts.addresses import dead_letter_queue
 from infra.cli.main import app
@@ -22,6 +21,7 @@ from infra.settings import Settings
 from infra.token import token
 from tests.architecture.citations import section
 from tests.architecture.source import document
+from tests.integration.terminal import AtATerminal
 from tests.system.faulty_worker import POISON
 
 RUNBOOK = document("docs/runbooks/dead-letters.md")
@@ -60,7 +60,7 @@ class Night:
         # `why` looks into all tenants, so it is typed by somebody who may.
         own = {} if words[0] == "why" else {"OAAS_TOKEN": self.token}
         forgotten = dict.fromkeys(name for name in os.environ if name.startswith("OAAS_"))
-        terminal = CliRunner(env={**forgotten, **own, "OAAS_HOME": str(self.stage.running.home), "COLUMNS": "200"})
+        terminal = AtATerminal(env={**forgotten, **own, "OAAS_HOME": str(self.stage.running.home), "COLUMNS": "200"})
         result = await asyncio.to_thread(terminal.invoke, app, words, input="y\n" * 3)
         assert result.exit_code == exit_code, f"oaas {shlex.join(words)} ended with {result.exit_code}:\n{result.output}"
         return result.stdout
@@ -119,7 +119,7 @@ async def test_a_tired_person_gets_every_order_through_with_the_runbook_alone(st
 
 async def look_and_mend(night: Night) -> None:
     await night.follow("1. Look", only="groups")
-    assert "5 letters, 1 causes" in night.printed
+    assert "5 letters, 1 cause" in night.printed
     assert "Poisoned: No code can handle this SKU." in night.printed
     await night.follow("1. Look", only="show")
     assert "decide_or_strike" in night.printed
@@ -179,7 +179,7 @@ async def without_a_database(night: Night) -> list[UUID]:
         await night.follow("7. The database is down", only="drain")
     finally:
         await asyncio.to_thread(postgres.start)
-    assert "3 letters are in" in night.printed
+    assert "3 letters added to" in night.printed
     assert await waiting(stage, QUEUE) == 0
     await stage.run("ops")
     await night.follow("7. The database is down", only="load")
