@@ -67,10 +67,13 @@ _EXPIRED: Final = text(
 _ONE: Final = text("SELECT tenant_id, id, planned_at FROM ops.replay WHERE id = :id")
 _ACTORS: Final = text("SELECT id, actor FROM ops.replay WHERE id = ANY(:ids)")
 _NEXT: Final = text(f"SELECT {_ITEM} FROM ops.replay_item WHERE replay_id = :id AND state = 'WAITING' ORDER BY number LIMIT :most")
-_TENANTS: Final = text("SELECT DISTINCT tenant_id FROM ops.replay_item WHERE replay_id = :id ORDER BY tenant_id")
-_TALLY: Final = text(
-    "SELECT state, CASE WHEN state = 'SENT' THEN queue END, count(*) FROM ops.replay_item WHERE replay_id = :id GROUP BY 1, 2"
+_TENANTS: Final = text("SELECT tenant_id FROM ops.replay_part WHERE replay_id = :id ORDER BY tenant_id")
+_TALLY: Final = (
+    "SELECT state, CASE WHEN state = 'SENT' THEN queue END, count(*) FROM ops.replay_item WHERE replay_id = :id {within}GROUP BY 1, 2"
 )
+_SEEN_BY: Final = """(tenant_id = :tenant OR (started_at IS NOT NULL
+    AND EXISTS (SELECT FROM ops.replay_part AS part WHERE part.replay_id = replay.id AND part.tenant_id = :tenant)))"""
+"""A tenant's operator sees its own replays, and those of others that have begun to send its letters."""
 _OVERDUE: Final = text(
     "SELECT item.tenant_id, replay_id, letter_id, number, queue, replay.tenant_id FROM ops.replay_item AS item"
     " JOIN ops.replay ON replay.id = replay_id WHERE item.state = 'SENT' AND sent_at <= :before"
@@ -105,16 +108,21 @@ class ReplaySearch:
         rows = await self._rows(_ONE, id=id)
         return FoundReplay(*rows[0]) if rows else None
 
+    async def is_seen_by(self, id: UUID, tenant_id: TenantId) -> bool:
+        """Whether an operator of that tenant may know of the replay."""
+        return bool(await self._rows(text(f"SELECT 1 FROM ops.replay WHERE id = :id AND {_SEEN_BY}"), id=id, tenant=tenant_id))
+
     async def page(
-        self, tenant_id: TenantId | None, state: str | None, after: tuple[datetime, UUID] | None, most: int
+        self, tenant_id: TenantId | None, state: str | None, after: tuple[datetime, UUID] | None, most: int, now: datetime
     ) -> list[FoundReplay]:
-        """Replays, the newest first."""
-        given: dict[str, Any] = {"most": most}
-        conditions = ["true"]
+        """Replays, the newest first; plans that nobody started in time only if their state is asked for."""
+        given: dict[str, Any] = {"most": most, "now": now}
+        expired = "(state = 'EXPIRED' OR (state = 'PLANNED' AND expires_at <= :now))"
+        conditions = [expired if state == "EXPIRED" else f"NOT {expired}"]
         if tenant_id is not None:
-            conditions.append("tenant_id = :tenant")
+            conditions.append(_SEEN_BY)
             given["tenant"] = tenant_id
-        if state is not None:
+        if state not in (None, "EXPIRED"):
             conditions.append("state = :state")
             given["state"] = state
         if after is not None:
@@ -138,6 +146,16 @@ class ReplaySearch:
         given = {"id": replay_id, "after": after, "most": most} | ({"state": state} if state is not None else {})
         return [FoundItem(*row) for row in await self._rows(text(sql), **given)]
 
+    async def items_of(self, tenant_id: TenantId, replay_id: UUID, state: str | None, after: int, most: int) -> list[FoundItem]:
+        """Items of one tenant after so many of them: their places in the plan would tell how many letters of others are in it."""
+        further = "AND state = :state " if state is not None else ""
+        sql = (
+            f"SELECT {_ITEM} FROM ops.replay_item WHERE tenant_id = :tenant AND replay_id = :id {further}"
+            "ORDER BY number OFFSET :after LIMIT :most"
+        )
+        given = {"id": replay_id, "tenant": tenant_id, "after": after, "most": most} | ({"state": state} if state is not None else {})
+        return [FoundItem(*row) for row in await self._rows(text(sql), **given)]
+
     async def overdue(self, before: datetime, most: int) -> list[tuple[FoundItem, TenantId]]:
         """What was sent before then and has no outcome, whatever its replay's state, and whose the replay is."""
         return [(FoundItem(*key), TenantId(owner)) for *key, owner in await self._rows(_OVERDUE, before=before, most=most)]
@@ -146,11 +164,13 @@ class ReplaySearch:
         """Whose letters are in it, in order."""
         return [TenantId(tenant_id) for (tenant_id,) in await self._rows(_TENANTS, id=replay_id)]
 
-    async def tally(self, replay_id: UUID) -> Tally:
-        """How far the replay has come."""
+    async def tally(self, replay_id: UUID, within: TenantId | None = None) -> Tally:
+        """How far the replay has come, or the part of one tenant's letters."""
+        given = {"id": replay_id} | ({"tenant": within} if within is not None else {})
+        sql = text(_TALLY.format(within="AND tenant_id = :tenant " if within is not None else ""))
         states: dict[str, int] = {}
         on_the_way: dict[str, int] = {}
-        for state, queue, number in await self._rows(_TALLY, id=replay_id):
+        for state, queue, number in await self._rows(sql, **given):
             states[state] = states.get(state, 0) + number
             if queue is not None:
                 on_the_way[queue] = number

@@ -6,4 +6,4 @@ from infra.handling import Handles
 from services.ops.desk.sagas_seen import SAGAS_SEEN
 from services.ops.replay.outcomes import OUTCOMES
 
-HANDLES: Final[tuple[Handles, ...]] = (SAGAS_SEEN, *OUTCOMES)
+HANDLES: Final[tuple[Handles, ...]] = (SAGAS_SEEN, OUTCOMES)

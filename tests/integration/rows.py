@@ -76,6 +76,7 @@ def _desk(id_of: Callable[[str], UUID]) -> dict[str, Row]:
         | {"total": 1, "summary": "{}", "planned_at": AT, "expires_at": AT, "rate": 1, "stop_above_percent": 1}
         | {"is_trusted": False, "detail": ""},
         "ops.replay_item": {**replay, **letter, "number": 1, "queue": "x", "state": "WAITING", "revision": 0, "deaths": 1, "detail": ""},
+        "ops.replay_part": {**replay, "total": 1, "planned_by": "x", "planned_at": AT, "reason": "x"},
         "ops.question": {"id": id_of("question"), **letter, "queue": "x", "asked_at": AT},
         "ops.finding": {"id": id_of("finding"), "kind": "x", "key": "x", "what": "x", "command": "x"}
         | {"since": AT, "first_seen": AT, "seen_at": AT},

@@ -84,7 +84,7 @@ async def test_an_outcome_counts_only_for_a_letter_that_this_replay_has_sent(des
     tenant = TenantId(uuid4())
     _, letter = await keep(desk, a_letter(tenant))
     plan = (await post(desk, "/replays", {"letters": [str(letter)], "reason": "a test"})).json()
-    hears = Batches(desk.api.transaction, OUTCOMES)
+    hears = Batches(desk.api.transaction, [OUTCOMES])
 
     async def told(replay: UUID) -> str:
         await hears.commit([envelope(tenant, LetterSettled(letter_id=letter, replay_id=replay, was_known=False))])

@@ -62,6 +62,7 @@ async def add_replay(
     rows: dict[str, Any] = rows_of(tenant_id, number)
     await add(ops, tenant_id, "ops.replay", rows["ops.replay"] | {"state": state, "ended_at": ended_at})
     await add(ops, tenant_id, "ops.replay_item", rows["ops.replay_item"] | {"state": "LEFT_OUT", "ended_at": item_ended_at})
+    await add(ops, tenant_id, "ops.replay_part", rows["ops.replay_part"] | {"planned_at": item_ended_at})
 
 
 async def walk(running: Running) -> None:
@@ -112,6 +113,7 @@ async def test_replays_go_with_their_items_when_they_ended_long_ago_and_findings
         ]
         kept = "SELECT replay.state FROM ops.replay_item AS item LEFT JOIN ops.replay ON replay.id = replay_id ORDER BY 1"
         assert [row["state"] for row in await scope.connection.fetch(kept)] == ["CANCELLED", "PAUSED"]
+        assert await scope.connection.fetchval("SELECT count(*) FROM ops.replay_part") == 2
         assert await scope.connection.fetchval("SELECT count(*) FROM ops.finding") == 2
 
 

@@ -104,6 +104,10 @@ async def test_a_plan_that_is_too_old_cannot_be_started(desk: ReplayDesk, tenant
     await desk.stage.administrator.execute("UPDATE ops.replay SET expires_at = now() WHERE id = $1::uuid", plan["id"])
     answer = await desk.call("POST", f"/replays/{plan['id']}/start", {})
     assert (answer.status_code, "too old" in answer.json()["detail"]) == (409, True)
+    assert (await desk.show(plan))["state"] == "EXPIRED", "nobody has seen to it yet, and nobody can start it"
+    seen = {state: (await desk.done("GET", "/replays", None, None, state=state))["replays"] for state in ("PLANNED", "EXPIRED")}
+    seen[""] = (await desk.done("GET", "/replays"))["replays"]
+    assert [state for state, page in seen.items() if plan["id"] in [one["id"] for one in page]] == ["EXPIRED"]
 
 
 async def test_a_tenants_operator_plans_and_sees_that_tenants_alone(desk: ReplayDesk, tenant: TenantId) -> None:

@@ -137,12 +137,13 @@ def test_resuming_after_a_stop_sends_a_canary_again_and_after_a_pause_does_not()
 
 VERBS: Final = ("start", "pause", "resume", "cancel", "expire", "stop", "finish")
 POSSIBLE: Final = {
-    State.PLANNED: {"start": State.RUNNING, "cancel": State.CANCELLED, "expire": State.CANCELLED},
+    State.PLANNED: {"start": State.RUNNING, "cancel": State.CANCELLED, "expire": State.EXPIRED},
     State.RUNNING: {"pause": State.PAUSED, "cancel": State.CANCELLED, "stop": State.STOPPED, "finish": State.DONE},
     State.PAUSED: {"resume": State.RUNNING, "cancel": State.CANCELLED},
     State.STOPPED: {"resume": State.RUNNING, "cancel": State.CANCELLED},
     State.CANCELLED: {},
     State.DONE: {},
+    State.EXPIRED: {},
 }
 
 
@@ -180,7 +181,7 @@ def test_whatever_is_tried_only_the_moves_of_the_table_happen(verbs: list[str]) 
 
 
 def test_an_item_that_has_ended_never_goes_back() -> None:
-    for state in (ItemState.SETTLED, ItemState.KNOWN, ItemState.LEFT_OUT):
+    for state in (ItemState.SETTLED, ItemState.KNOWN, ItemState.LEFT_OUT, ItemState.CANCELLED):
         assert not LEGAL[state]
     assert may_become(ItemState.SENT) == [ItemState.SENT, ItemState.WAITING]
     assert may_become(ItemState.FAILED) == [ItemState.SENT]

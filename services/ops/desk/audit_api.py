@@ -13,6 +13,7 @@ from infra.http.auth import Operator, operator_with
 from infra.transaction import Transactions
 from infra.unscoped.findings import AuditSearch, FoundEntry
 from services.ops.desk import auditing
+from services.ops.desk.masking import masked_text
 
 Ops = Annotated[Operator, Depends(operator_with("ops"))]
 
@@ -41,7 +42,7 @@ class EntryView(BaseModel):
     filter: str | None
     letter: UUID | None
     replay: UUID | None
-    outcome: str = Field(description="DONE, REFUSED, MOVED or FAILED, or the state that a replayed letter came to")
+    outcome: str = Field(description="DONE, REFUSED, MOVED or FAILED; of a replayed letter SETTLED, KNOWN, FAILED, LEFT_OUT or CANCELLED")
     detail: str
 
 
@@ -88,5 +89,5 @@ def _view(kept: auditing.Kept) -> EntryView:
         letter=kept.letter_id,
         replay=kept.replay_id,
         outcome=kept.outcome,
-        detail=kept.detail,
+        detail=masked_text(kept.detail),
     )

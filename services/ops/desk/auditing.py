@@ -1,7 +1,8 @@
 """What operators did, and what they were refused: `ops.audit`, to which rows are added and of which nothing is ever changed.
 
 An entry stands in the tenant of the letter, saga or order that it is about, so that a tenant's operators read their own. What is about
-none, such as a filter over all tenants that was refused, stands in the tenant of nobody (model.NOBODY).
+none, such as a filter over all tenants that was refused, stands in the tenant of nobody (model.NOBODY). What an operator of the platform
+does with a replay stands there, and a copy of it in each tenant whose letters it sends.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,13 @@ FILTER_CHARACTERS_MAX: Final = 4_000
 """Longer filters are cut: they are kept for people to read."""
 
 _WRITE: Final = """
-    INSERT INTO ops.audit (tenant_id, id, at, actor, verb, reason, filter, replay_id, letter_id, outcome, detail)
-    SELECT $1, id, $2, actor, verb, reason, filter, replay_id, letter_id, outcome, detail
-    FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::uuid[], $10::text[], $11::text[])
-        AS given (id, actor, verb, reason, filter, replay_id, letter_id, outcome, detail)"""
+    INSERT INTO ops.audit (tenant_id, id, at, actor, verb, reason, filter, replay_id, letter_id, outcome, detail, is_copy)
+    SELECT $1, id, $2, actor, verb, reason, filter, replay_id, letter_id, outcome, detail, is_copy
+    FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::uuid[], $10::text[], $11::text[],
+            $12::boolean[])
+        AS given (id, actor, verb, reason, filter, replay_id, letter_id, outcome, detail, is_copy)"""
 _READ: Final = """
-    SELECT tenant_id, id, at, actor, verb, reason, filter, replay_id, letter_id, outcome, detail FROM ops.audit
+    SELECT tenant_id, id, at, actor, verb, reason, filter, replay_id, letter_id, outcome, detail, is_copy FROM ops.audit
     WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY at DESC, id DESC"""
 
 
@@ -52,6 +54,8 @@ class Entry:
     filter: str | None = None
     replay_id: UUID | None = None
     letter_id: UUID | None = None
+    is_copy: bool = False
+    """The same is told in the tenant of whoever did it; here it is for the tenant whose letters it was done to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ async def record(scope: Scope, entries: Sequence[Entry]) -> None:
         [entry.letter_id for entry in entries],
         [str(entry.outcome) for entry in entries],
         [entry.detail[:DETAIL_CHARACTERS_MAX] for entry in entries],
+        [entry.is_copy for entry in entries],
     )
 
 

@@ -1,6 +1,7 @@
 """What is known here of the sagas: where one stands that halted, and how one ended. Told by events; their own schema is not read.
 
-An event that is older than what is known changes nothing: a saga's events carry its revision.
+An event that is older than what is known changes nothing: a saga's events carry its revision. One that goes on or has ended may have had
+its dead letters handled meanwhile: whoever reads their queues is asked.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from contracts.messages import Envelope
 from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from infra.handling import Handles
 from infra.transaction import Scope
+from services.ops.desk.handled import ask_of_sagas, before_hearing
 
 _WRITE: Final = """
     INSERT INTO ops.saga AS known (tenant_id, id, name, version, subject, state, step, fingerprint, why, sequence, at)
@@ -33,9 +35,11 @@ class SagasSeen:
         return {}
 
     async def save(self, scope: Scope, state: Told) -> None:
-        """Write the newest of each saga, in one statement."""
+        """Write the newest of each saga, in one statement, and ask about the letters of those that do not wait any more."""
         if state:
+            await before_hearing(scope)
             await scope.connection.execute(_WRITE, scope.tenant_id, *_columns(list(state.values())), _at(scope))
+            await ask_of_sagas(scope, [one.sagaid for one in state.values() if one.sagaid and not isinstance(one.data, SagaHalted)])
 
 
 def note(envelope: Envelope, told: Told) -> None:

@@ -20,7 +20,7 @@ _ASK: Final = """
     INSERT INTO ops.question (tenant_id, id, letter_id, queue, asked_at)
     SELECT $1, id, letter_id, queue, $5 FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (id, letter_id, queue)"""
 # An asker that died before its answer came has left its question behind.
-_CLEAR: Final = "DELETE FROM ops.question WHERE tenant_id = $1 AND (id = ANY($2::uuid[]) OR asked_at < $3)"
+_CLEAR: Final = "DELETE FROM ops.question WHERE tenant_id = $1 AND (id = ANY($2::uuid[]) OR (asked_at < $3 AND NOT settles))"
 _LOOK: Final = """
     SELECT id, is_handled, build FROM ops.question WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND answered_at IS NOT NULL"""
 _LOOK_EVERY_S: Final = 0.05

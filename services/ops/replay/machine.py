@@ -4,9 +4,10 @@ PLANNED --start--> RUNNING --everything has its outcome--> DONE
    |                 |  ^  \\--too many failed--> STOPPED --resume--> RUNNING
    |           pause v  | resume
    |                PAUSED
-   \\--cancel, or nobody starts it--> CANCELLED <--cancel-- RUNNING, PAUSED, STOPPED
+   |\\--cancel--> CANCELLED <--cancel-- RUNNING, PAUSED, STOPPED
+   \\--nobody starts it--> EXPIRED
 
-an item: WAITING --> SENT --> SETTLED | KNOWN | FAILED       WAITING --> LEFT_OUT
+an item: WAITING --> SENT --> SETTLED | KNOWN | FAILED       WAITING --> LEFT_OUT | CANCELLED
 """
 
 from collections.abc import Mapping
@@ -34,11 +35,13 @@ class State(StrEnum):
     """By its own rule: too many failed again."""
     CANCELLED = "CANCELLED"
     DONE = "DONE"
+    EXPIRED = "EXPIRED"
+    """A plan that nobody started in time."""
 
     @property
     def is_over(self) -> bool:
         """Nothing will be sent any more, whatever anybody does."""
-        return self in (State.CANCELLED, State.DONE)
+        return self in (State.CANCELLED, State.DONE, State.EXPIRED)
 
 
 class ItemState(StrEnum):
@@ -53,18 +56,21 @@ class ItemState(StrEnum):
     FAILED = "FAILED"
     """It died again, or was lost on its way."""
     LEFT_OUT = "LEFT_OUT"
-    """It was not sent: it was no longer as planned, or the replay was cancelled."""
+    """It was not sent: it was no longer as planned."""
+    CANCELLED = "CANCELLED"
+    """It was not sent: the replay was cancelled before its turn came."""
 
 
 LEGAL: Final[Mapping[ItemState, frozenset[ItemState]]] = {
     # Sent again while nobody answers, which the service's inbox makes harmless.
     ItemState.SENT: frozenset({ItemState.SENT, ItemState.SETTLED, ItemState.KNOWN, ItemState.FAILED}),
-    ItemState.WAITING: frozenset({ItemState.SENT, ItemState.LEFT_OUT}),
+    ItemState.WAITING: frozenset({ItemState.SENT, ItemState.LEFT_OUT, ItemState.CANCELLED}),
     # Of a letter that was sent twice one may die and the other be handled: that it was handled is what counts.
     ItemState.FAILED: frozenset({ItemState.SETTLED, ItemState.KNOWN}),
     ItemState.SETTLED: frozenset(),
     ItemState.KNOWN: frozenset(),
     ItemState.LEFT_OUT: frozenset(),
+    ItemState.CANCELLED: frozenset(),
 }
 
 
@@ -198,7 +204,11 @@ class Replay:
     def expire(self, now: datetime) -> None:
         """Forget a plan that nobody has started in time."""
         self._require("expire", State.PLANNED)
-        self._end(State.CANCELLED, now, "nobody started it in time")
+        self._end(State.EXPIRED, now, "nobody started it in time")
+
+    def as_of(self, now: datetime) -> State:
+        """Its state as people are told it: a plan has expired when its time is over, also before a worker has seen to it."""
+        return State.EXPIRED if self.state is State.PLANNED and now >= self.expires_at else self.state
 
     def take(self, step: Trust | Stop | Finish, now: datetime) -> None:
         """Do what `next_step` decided."""

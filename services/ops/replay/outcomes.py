@@ -14,9 +14,11 @@ from contracts.messages import Envelope
 from infra.handling import Handles
 from infra.transaction import Scope
 from services.ops.desk import letters
+from services.ops.desk.auditing import record
+from services.ops.desk.handled import asked_about, forget_questions, settle_handled
 from services.ops.desk.metrics import REPLAYS_SETTLED
 from services.ops.desk.model import Death, Letter
-from services.ops.replay import replays
+from services.ops.replay import parts, replays
 from services.ops.replay.machine import ItemState
 from services.ops.replay.replays import End
 
@@ -29,48 +31,55 @@ _REPORT: Final = """
 
 @dataclass
 class Settling:
-    """The letters of the group, their items that were sent at all, and what came of those."""
+    """The letters of the group, their items that were sent at all, what came of those, and what services answer about letters."""
 
     letters: dict[UUID, Letter] = field(default_factory=dict)
     sent: set[tuple[UUID, UUID]] = field(default_factory=set)
     settled: dict[tuple[UUID, UUID], ItemState] = field(default_factory=dict)
     """Both by replay and letter."""
+    asked: dict[UUID, UUID] = field(default_factory=dict)
+    """Letters that a yes settles, by the question."""
+    answers: dict[UUID, HandlingReported] = field(default_factory=dict)
+    """By the question."""
 
 
-class Settled:
-    """Letters and items that replays have settled."""
+class Outcomes:
+    """Letters and items that replays have settled, letters that were handled without one, and answers that somebody waits for."""
 
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Settling:
-        """Lock the letters; one that was purged meanwhile is not there."""
+        """Lock the letters, all at once; one that was purged meanwhile is not there."""
         keys = {(envelope.data.replay_id, envelope.data.letter_id) for envelope in received if isinstance(envelope.data, LetterSettled)}
-        found = await letters.lock(scope, {letter_id for _, letter_id in keys})
-        return Settling(found, await replays.sent_among(scope, keys))
+        asked = await asked_about(scope, [id for one in received if isinstance(one.data, HandlingReported) and (id := one.causationid)])
+        found = await letters.lock(scope, {letter_id for _, letter_id in keys} | set(asked.values()))
+        return Settling(found, await replays.sent_among(scope, keys) if keys else set(), asked=asked)
 
     async def save(self, scope: Scope, state: Settling) -> None:
-        """Write both."""
+        """Write all of them."""
+        await self._settle(scope, state)
+        await self._keep(scope, state)
+
+    async def _settle(self, scope: Scope, state: Settling) -> None:
         told = {letter_id for _, letter_id in state.settled}
         for letter in state.letters.values():
             # Archived or settled in another way meanwhile: it stays as it is.
             if letter.id in told and letter.state.is_open:
                 letter.settled(scope.now)
+        handled = {one.letter_id for question, one in state.answers.items() if question in state.asked and one.is_handled}
+        entries = [settle_handled(state.letters[id], scope) for id in sorted(handled & state.letters.keys())]
         await letters.save(scope, state.letters.values())
+        await record(scope, [entry for entry in entries if entry is not None])
         for after in (ItemState.SETTLED, ItemState.KNOWN):
             ends = [End(*key) for key, came_to in sorted(state.settled.items()) if came_to is after]
-            await replays.end_items(scope, after, ends)
+            await parts.end_items(scope, after, ends)
         REPLAYS_SETTLED.inc(len(state.settled))
 
-
-class Reported:
-    """The answers to questions. Those that come when nobody waits any more are not kept."""
-
-    async def load(self, _scope: Scope, _received: Sequence[Envelope]) -> dict[UUID, HandlingReported]:
-        return {}
-
-    async def save(self, scope: Scope, state: dict[UUID, HandlingReported]) -> None:
-        """Each beside its question."""
-        told = list(state.values())
-        columns = list(state), [one.letter_id for one in told], [one.is_handled for one in told], [one.build for one in told]
-        await scope.connection.execute(_REPORT, scope.tenant_id, *columns, scope.now)
+    async def _keep(self, scope: Scope, state: Settling) -> None:
+        """Each answer beside its question; one that comes when nobody waits any more is not kept."""
+        await forget_questions(scope, [question for question in state.answers if question in state.asked])
+        if waited_for := {question: told for question, told in state.answers.items() if question not in state.asked}:
+            told = list(waited_for.values())
+            columns = list(waited_for), [one.letter_id for one in told], [one.is_handled for one in told], [one.build for one in told]
+            await scope.connection.execute(_REPORT, scope.tenant_id, *columns, scope.now)
 
 
 def settle(envelope: Envelope, state: Settling) -> None:
@@ -84,21 +93,27 @@ def settle(envelope: Envelope, state: Settling) -> None:
     state.settled.setdefault((told.replay_id, told.letter_id), ItemState.KNOWN if told.was_known else ItemState.SETTLED)
 
 
-def report(envelope: Envelope, state: dict[UUID, HandlingReported]) -> None:
-    """Whoever asked can be told."""
-    assert isinstance(envelope.data, HandlingReported)
-    if envelope.causationid is not None:
-        state[envelope.causationid] = envelope.data
+def report(envelope: Envelope, state: Settling) -> None:
+    """Whoever asked can be told; what is said of another letter than was asked about counts for nothing."""
+    told, question = envelope.data, envelope.causationid
+    assert isinstance(told, HandlingReported)
+    if question is not None and state.asked.get(question, told.letter_id) == told.letter_id:
+        state.answers[question] = told
 
 
 async def note_deaths(scope: Scope, deaths: Sequence[Death]) -> None:
     """The items of replayed letters that died again FAILED. Their letters are the caller's, and locked already."""
     ends = {
-        (death.replay_id, death.letter_id): End(death.replay_id, death.letter_id, f"it died again: {death.exception_type}: {death.error}")
+        (death.replay_id, death.letter_id): End(death.replay_id, death.letter_id, _said(death), death.id)
         for death in deaths
         if death.replay_id is not None
     }
-    await replays.end_items(scope, ItemState.FAILED, [ends[key] for key in sorted(ends)])
+    await parts.end_items(scope, ItemState.FAILED, [ends[key] for key in sorted(ends)])
 
 
-OUTCOMES: Final = (Handles(Settled(), {LetterSettled: settle}), Handles(Reported(), {HandlingReported: report}))
+def _said(death: Death) -> str:
+    return f"it died again: {death.exception_type}: {death.error}"
+
+
+# One repository for both: it locks the letters of a group in one order.
+OUTCOMES: Final = Handles(Outcomes(), {LetterSettled: settle, HandlingReported: report})

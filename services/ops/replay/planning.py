@@ -19,7 +19,7 @@ from infra.transaction import Transactions
 from services.ops.desk import letters
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.desk.model import NOBODY, Letter, State
-from services.ops.replay import replays
+from services.ops.replay import parts, replays
 from services.ops.replay.cautions import cautions
 from services.ops.replay.machine import Replay
 from services.ops.replay.replays import Planned
@@ -88,7 +88,7 @@ def why_left_out(letter: Letter, wish: Wish, has_ended: bool, now: datetime, kee
 async def plan(
     transaction: Transactions, settings: Settings, wish: Wish, found: Mapping[TenantId, Sequence[UUID]], planned_at: datetime
 ) -> Replay:
-    """A replay of these letters, PLANNED and committed, with its audit entry."""
+    """A replay of these letters, PLANNED and committed, with its audit entry; of no letters there is nothing to keep but that."""
     chosen = await _look(transaction, wish, found, planned_at, timedelta(days=settings.dead_letter_keep_days))
     chosen.going.sort(key=lambda letter: (letter.sent_at or letter.first_died_at, letter.id))
     warnings = await cautions(transaction, settings, chosen.going, ended=chosen.ended)
@@ -132,12 +132,14 @@ async def _keep(transaction: Transactions, replay: Replay, going: Sequence[Lette
         by_tenant.setdefault(letter.tenant_id, []).append(item)
     async with transaction.batch() as batch:
         async with batch.scope(replay.tenant_id) as scope:
-            await replays.add(scope, replay)
+            if going:
+                await replays.add(scope, replay)
             detail = f"{replay.total} letters"
             told = Entry(actor=replay.actor, verb="plan replay", reason=replay.reason, outcome=Outcome.DONE, detail=detail)
-            await record(scope, [replace(told, filter=replay.filter, replay_id=replay.id)])
+            await record(scope, [replace(told, filter=replay.filter, replay_id=replay.id if going else None)])
         for tenant_id, items in sorted(by_tenant.items()):
             async with batch.scope(tenant_id) as scope:
+                await parts.add(scope, replay, len(items))
                 await replays.add_items(scope, replay.id, items)
 
 

@@ -15,6 +15,7 @@ from services.ops.desk.masking import masked_text
 from services.ops.desk.model import State as LetterState
 from services.ops.desk.searching import LetterFilter
 from services.ops.replay.machine import ItemState, Pace, Replay, State
+from services.ops.replay.parts import Part
 from services.ops.replay.replays import Item
 
 NAMED_MAX: Final = 1_000
@@ -133,7 +134,7 @@ class PlanView(BaseModel):
 
 
 class ReplayView(PlanView):
-    """A plan, and how far its replay has come."""
+    """A plan, and how far its replay has come. Of one by the platform's operators a tenant sees the part of its own letters only."""
 
     rate: int
     canary: int | None
@@ -144,6 +145,7 @@ class ReplayView(PlanView):
     known: int = Field(description="their service had handled them before: nothing was changed")
     failed: int
     left_out_now: int = Field(description="left out when their turn came, because they were no longer as planned")
+    cancelled: int = Field(description="not sent, because the replay was cancelled before their turn came")
     waiting_for: dict[str, int] = Field(description="queues that letters were sent to which have no outcome yet")
     detail: str = Field(description="why it stands as it does")
     started_at: Timestamp | None
@@ -151,12 +153,12 @@ class ReplayView(PlanView):
     is_over: bool
 
     @classmethod
-    def whole(cls, replay: Replay, tally: Tally) -> "ReplayView":
+    def whole(cls, replay: Replay, tally: Tally, now: datetime) -> "ReplayView":
         """The plan with the counts of its items."""
         counts = {state: tally.states.get(state, 0) for state in ItemState}
         services = sorted({queue.partition(".")[0] for queue in tally.on_the_way})
         return cls(
-            **_plan(replay),
+            **_plan(replay) | {"state": replay.as_of(now)},
             rate=replay.pace.rate,
             canary=replay.pace.canary,
             stop_above_percent=replay.pace.stop_above_percent,
@@ -166,12 +168,23 @@ class ReplayView(PlanView):
             known=counts[ItemState.KNOWN],
             failed=counts[ItemState.FAILED],
             left_out_now=counts[ItemState.LEFT_OUT],
+            cancelled=counts[ItemState.CANCELLED],
             waiting_for=tally.on_the_way,
             detail=replay.detail or (f"waiting for {', '.join(services)}" if services else ""),
             started_at=replay.started_at,
             ended_at=replay.ended_at,
-            is_over=replay.state.is_over,
+            is_over=replay.as_of(now).is_over,
         )
+
+    @classmethod
+    def part(cls, replay: Replay, part: Part, tally: Tally, now: datetime) -> "ReplayView":
+        """What a tenant may know of a replay that is another's: who, why, how far its own letters are; nothing counts or names others."""
+        whole = cls.whole(replay, tally, now)
+        # Why it stopped is told with counts of all letters.
+        detail = "too many letters failed again" if replay.state is State.STOPPED else whole.detail
+        said: dict[str, Any] = {"actor": part.started_by or part.planned_by, "reason": part.reason, "total": part.total, "detail": detail}
+        hidden: dict[str, Any] = {"filter": {}, "by_queue": {}, "by_type": {}, "left_out": {}, "warnings": [], "sample": []}
+        return whole.model_copy(update={**said, **hidden, "by_tenant": {}})
 
 
 class ReplayPage(BaseModel):

@@ -22,7 +22,7 @@ from infra.service import Running
 from infra.transaction import Batch
 from infra.unscoped.replays import FoundItem, FoundReplay, ReplaySearch
 from services.ops.desk.auditing import Entry, Outcome, record
-from services.ops.replay import replays
+from services.ops.replay import parts, replays
 from services.ops.replay.machine import WINDOW, Finish, Progress, Replay, Send, State, Stop, Trust
 from services.ops.replay.sending import send, send_again_or_give_up
 
@@ -156,10 +156,18 @@ class Replaying:
                         stopped = Entry(actor=_RULE, verb="stop replay", reason=replay.detail, outcome=Outcome.DONE, replay_id=replay.id)
                         await record(scope, [stopped])
                     _log.info("replay %s %s", replay.id, replay.state, extra={"replay": replay.id, "detail": replay.detail})
+            if isinstance(step, Stop):
+                await self._tell_stopped(batch, replay)
             if isinstance(step, Send) and (free := min(bucket(), step.at_most)) > 0:
                 items = await self._search.next_items(replay.id, free)
                 bucket.take(await self._send(batch, replay, items))
         return replay
+
+    async def _tell_stopped(self, batch: Batch, replay: Replay) -> None:
+        for tenant_id in await self._search.tenants(replay.id):
+            async with batch.scope(tenant_id) as scope:
+                # Not how many: others' letters are counted as well.
+                await parts.tell(scope, replay, actor=_RULE, verb="stop", reason="too many letters failed again")
 
     async def _send(self, batch: Batch, replay: Replay, items: Collection[FoundItem]) -> int:
         sent = 0
@@ -214,7 +222,7 @@ class Replaying:
                 await replays.save(scope, replay)
             for tenant_id in tenants:
                 async with batch.scope(tenant_id) as scope:
-                    await replays.forget_items(scope, plan.id)
+                    await parts.forget(scope, plan.id)
 
     async def _is_empty(self, queue: str) -> bool:
         try:

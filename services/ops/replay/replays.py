@@ -54,10 +54,12 @@ _SENT_AMONG: Final = """
 _END: Final = """
     UPDATE ops.replay_item AS item SET state = $5, detail = given.detail, ended_at = $6
     FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (replay_id, letter_id, detail)
-    WHERE item.tenant_id = $1 AND item.replay_id = given.replay_id AND item.letter_id = given.letter_id AND item.state = ANY($7::text[])"""
-_LEAVE_OUT_THE_REST: Final = """
-    UPDATE ops.replay_item SET state = 'LEFT_OUT', detail = $3, ended_at = $4
-    WHERE tenant_id = $1 AND replay_id = $2 AND state = 'WAITING'"""
+    WHERE item.tenant_id = $1 AND item.replay_id = given.replay_id AND item.letter_id = given.letter_id AND item.state = ANY($7::text[])
+    RETURNING item.replay_id, item.letter_id, item.queue, item.detail"""
+_CANCEL_THE_REST: Final = """
+    UPDATE ops.replay_item SET state = 'CANCELLED', detail = $3, ended_at = $4
+    WHERE tenant_id = $1 AND replay_id = $2 AND state = ANY($5::text[])
+    RETURNING replay_id, letter_id, queue, detail"""
 _FORGET: Final = "DELETE FROM ops.replay_item WHERE tenant_id = $1 AND replay_id = $2 AND state = 'WAITING'"
 _DETAIL_CHARACTERS_MAX: Final = 500
 
@@ -90,11 +92,19 @@ class Item(Planned):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What came of one item, and why."""
+    """What came of one item, and why; `death_id` if it died again."""
 
     replay_id: UUID
     letter_id: UUID
     detail: str = ""
+    death_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(End):
+    """An item that has come to its end just now; `queue` is where its letter died."""
+
+    queue: str = ""
 
 
 async def add(scope: Scope, replay: Replay) -> None:
@@ -167,17 +177,22 @@ async def note_sent(scope: Scope, replay_id: UUID, letter_ids: Sequence[UUID]) -
     require_updated(await scope.connection.execute(_SENT, scope.tenant_id, replay_id, list(letter_ids), scope.now, before), len(letter_ids))
 
 
-async def end_items(scope: Scope, state: ItemState, ends: Sequence[End]) -> None:
-    """This is what came of these items; one from whose state it cannot come stays as it is."""
-    if ends:
-        ids = [end.replay_id for end in ends], [end.letter_id for end in ends]
-        details = [end.detail[:_DETAIL_CHARACTERS_MAX] for end in ends]
-        await scope.connection.execute(_END, scope.tenant_id, *ids, details, state, scope.now, may_become(state))
+async def end_items(scope: Scope, state: ItemState, ends: Sequence[End]) -> list[Ended]:
+    """This is what came of these items; one from whose state it cannot come stays as it is, and is not among those returned."""
+    if not ends:
+        return []
+    ids = [end.replay_id for end in ends], [end.letter_id for end in ends]
+    details = [end.detail[:_DETAIL_CHARACTERS_MAX] for end in ends]
+    rows = await scope.connection.fetch(_END, scope.tenant_id, *ids, details, state, scope.now, may_become(state))
+    deaths = {(end.replay_id, end.letter_id): end.death_id for end in ends}
+    return [Ended(**dict(row), death_id=deaths[row["replay_id"], row["letter_id"]]) for row in rows]
 
 
-async def leave_out_the_rest(scope: Scope, replay_id: UUID, why: str) -> None:
-    """What waits in this tenant will not be sent."""
-    await scope.connection.execute(_LEAVE_OUT_THE_REST, scope.tenant_id, replay_id, why, scope.now)
+async def cancel_the_rest(scope: Scope, replay_id: UUID, why: str) -> list[Ended]:
+    """What waits in this tenant will not be sent; returns it."""
+    before = may_become(ItemState.CANCELLED)
+    rows = await scope.connection.fetch(_CANCEL_THE_REST, scope.tenant_id, replay_id, why[:_DETAIL_CHARACTERS_MAX], scope.now, before)
+    return [Ended(**dict(row)) for row in rows]
 
 
 async def forget_items(scope: Scope, replay_id: UUID) -> None:

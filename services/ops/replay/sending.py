@@ -18,7 +18,7 @@ from infra.transaction import Scope
 from services.ops.desk import letters
 from services.ops.desk.model import Letter
 from services.ops.desk.model import State as LetterState
-from services.ops.replay import replays
+from services.ops.replay import parts, replays
 from services.ops.replay.machine import ItemState, Replay
 from services.ops.replay.replays import End, Item
 
@@ -74,7 +74,7 @@ async def send(scope: Scope, replay: Replay, letter_ids: Sequence[UUID], actors:
     sights = await _sights(scope, items, found, actors)
     reasons = {sight.item.letter_id: why_left_out(sight, scope.now, keep, includes_ended=replay.includes_ended) for sight in sights}
     ends = [End(replay.id, id, why) for id, why in reasons.items() if why is not None]
-    await replays.end_items(scope, ItemState.LEFT_OUT, ends)
+    await parts.end_items(scope, ItemState.LEFT_OUT, ends)
     going = [found[id] for id, why in reasons.items() if why is None]
     for letter in going:
         letter.replaying(replay.id, scope.now)
@@ -87,13 +87,13 @@ def unsendable(letter: Letter, form: str, body: str) -> str | None:
     """Why what is no readable envelope cannot be sent as it came; None if it can."""
     if form == "BASE64":
         return "it is no text, and cannot be sent as it came"
-    if _tenant_named(body) not in (None, str(letter.tenant_id)):
+    # What came without a frame goes without one, and nobody reads it for an envelope, whatever it says.
+    if form == "ENVELOPE" and _tenant_named(body) not in (None, str(letter.tenant_id)):
         return "it names another tenant than the one in which it died, and would arrive there"
     return None
 
 
 def _tenant_named(body: str) -> object:
-    # Whatever its form: an envelope that came without its frame is sent in one.
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -122,7 +122,7 @@ async def send_again_or_give_up(
             if letter is not None and is_its_own:
                 letter.given_back(scope.now)
     await letters.save(scope, found.values())
-    await replays.end_items(scope, ItemState.FAILED, lost)
+    await parts.end_items(scope, ItemState.FAILED, lost)
     await _post(scope, replay_id, again)
 
 
@@ -151,15 +151,23 @@ async def _unreadable(scope: Scope, found: Collection[Letter]) -> dict[UUID, str
     return {row["id"]: unsendable(by_id[row["id"]], row["form"], row["body"]) for row in rows}
 
 
+async def _unframed(scope: Scope, going: Collection[Letter]) -> set[UUID]:
+    """Those of them that came without a frame."""
+    ids = [letter.id for letter in going if not letter.is_readable]
+    rows = await scope.connection.fetch(_UNREADABLE, scope.tenant_id, ids) if ids else []
+    return {row["id"] for row in rows if row["form"] != "ENVELOPE"}
+
+
 async def _post(scope: Scope, replay_id: UUID, going: Sequence[Letter]) -> None:
     if not going:
         return
     ids = [letter.id for letter in going]
     bodies = await letters.current_bodies(scope, ids)
+    unframed = await _unframed(scope, going)
     for letter in going:
         headers: dict[str, str | int] = {REPLAY: f"{replay_id}/{letter.id}"}
-        if not letter.is_readable and not bodies[letter.id].startswith("{"):
-            # No envelope: a frame around it would not be what came.
+        if letter.id in unframed:
+            # A frame around it would not be what came, and could make a message of it.
             headers[COUNT] = 0
         # An id of its own for each sending: a row of an earlier one may still be in the outbox, with the header of another replay.
         scope.post(str(uuid7(scope.now)), replay_address(letter.queue), bodies[letter.id], headers)

@@ -1,6 +1,7 @@
 """Takes deaths in, inside one tenant: what is new becomes a letter or one more death of one; what is known changes nothing.
 
-Lock order: letters sorted by id, new ones by inserting them, then their deaths, then the items of the replays that they died of.
+Lock order: the tenant's taking in, letters sorted by id, new ones by inserting them, then their deaths, then the items of the replays that
+they died of.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from uuid import UUID
 from infra.errors import Retryable
 from infra.transaction import Scope
 from services.ops.desk import letters
+from services.ops.desk.handled import ask_of_letters, before_taking_in
 from services.ops.desk.model import Death, Letter
 from services.ops.replay.outcomes import note_deaths
 from services.ops.taking_in.opening import Opened
@@ -47,6 +49,7 @@ class LetterVanished(Retryable):
 
 async def take_in(scope: Scope, opened: Sequence[Opened]) -> list[Death]:
     """Store what is not known yet; returns the deaths that are new. Raises LetterVanished."""
+    await before_taking_in(scope)
     opened = await _known_again(scope, opened)
     first = {one.letter.id: one for one in reversed(opened)}
     created = await _add(scope, [first[id] for id in sorted(first)])
@@ -61,6 +64,7 @@ async def take_in(scope: Scope, opened: Sequence[Opened]) -> list[Death]:
         locked[death.letter_id].died_again(death, scope.now)
     await letters.save(scope, locked.values())
     await note_deaths(scope, fresh)
+    await ask_of_letters(scope, [first[death.letter_id].letter for death in fresh])
     return fresh
 
 

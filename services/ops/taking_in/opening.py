@@ -71,9 +71,8 @@ def open_letters(arrived: Arrived, now: datetime) -> list[Opened]:
     if parts is None:
         return [_opened(arrived, story, _as_text(arrived.body), _Envelope(), None, now)]
     return [
-        _opened(
-            arrived, story, ("ENVELOPE" if isinstance(item, dict) else "TEXT", text), _read(item), number if len(parts) > 1 else None, now
-        )
+        # Whatever is in a frame has this form: if it is sent again, then in a frame.
+        _opened(arrived, story, ("ENVELOPE", text), _read(item), number if len(parts) > 1 else None, now)
         for number, (text, item) in enumerate(parts)
     ]
 

@@ -1,0 +1,95 @@
+"""Letters whose message is handled without a replay: an operator asks the saga again, its command is handled, and the letter stays behind.
+
+When a saga that has dead letters goes on or ends, whoever reads their queues is asked whether it has handled them; one that says yes
+settles its letter (services/ops/replay/outcomes.py). Asked too early it says no: a saga's end asks again. Nobody waits for the answer.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import UUID
+
+from contracts.addresses import replay_address, work_queues
+from contracts.desk import AskIfHandled
+from infra.transaction import Scope
+from services.ops.desk.auditing import Entry
+from services.ops.desk.model import Letter, State
+
+_QUEUES: Final = list(work_queues())
+# A saga has a letter for each of its commands at most, and a batch is bounded: so is this.
+_DEAD: Final = """
+    SELECT id, message_id, type, queue FROM ops.letter
+    WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) AND state = 'DEAD' AND is_readable AND queue = ANY($3::text[]) ORDER BY id"""
+_GOING_ON: Final = """
+    SELECT id FROM ops.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state NOT IN ('PARKED', 'NEEDS_ATTENTION', 'PAUSED')"""
+_NOTE: Final = """
+    INSERT INTO ops.question (tenant_id, id, letter_id, queue, asked_at, settles)
+    SELECT $1, id, letter_id, queue, $5, true FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (id, letter_id, queue)"""
+_ABOUT: Final = "SELECT id, letter_id FROM ops.question WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND settles"
+_ANSWERED: Final = "DELETE FROM ops.question WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND settles"
+# A letter that comes while its saga is heard of would be missed by both: so neither begins before the other is committed. What is heard of
+# sagas, which is much, shares the lock. It comes before every lock of a letter.
+_TAKING_IN: Final = "SELECT pg_advisory_xact_lock(hashtext('oaas.ops.letters'), hashtext($1))"
+_HEARING: Final = "SELECT pg_advisory_xact_lock_shared(hashtext('oaas.ops.letters'), hashtext($1))"
+
+
+async def before_taking_in(scope: Scope) -> None:
+    """Wait until what is being heard of sagas is committed; to be called before letters are locked or added."""
+    await scope.connection.execute(_TAKING_IN, str(scope.tenant_id))
+
+
+async def before_hearing(scope: Scope) -> None:
+    """Wait until letters that are being taken in are committed; to be called before anything is noted of sagas."""
+    await scope.connection.execute(_HEARING, str(scope.tenant_id))
+
+
+async def ask_of_letters(scope: Scope, taken_in: Collection[Letter]) -> None:
+    """Ask about letters whose saga went on before they came here."""
+    sagas = {letter.saga_id for letter in taken_in if letter.saga_id is not None}
+    if sagas:
+        await ask_of_sagas(scope, [row["id"] for row in await scope.connection.fetch(_GOING_ON, scope.tenant_id, list(sagas))])
+
+
+async def ask_of_sagas(scope: Scope, saga_ids: Collection[UUID]) -> None:
+    """Ask whether the dead letters of these sagas, which went on or ended, are handled by now."""
+    dead = await scope.connection.fetch(_DEAD, scope.tenant_id, list(saga_ids), _QUEUES) if saga_ids else []
+    if not dead:
+        return
+    questions = [
+        scope.send(
+            AskIfHandled(letter_id=row["id"], message_id=row["message_id"], type=row["type"]),
+            subject=str(row["id"]),
+            address=replay_address(row["queue"]),
+        ).id
+        for row in dead
+    ]
+    await scope.connection.execute(
+        _NOTE, scope.tenant_id, questions, [row["id"] for row in dead], [row["queue"] for row in dead], scope.now
+    )
+
+
+async def asked_about(scope: Scope, questions: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The letters that those of these questions are about whose answer settles one. Only what was asked is believed."""
+    rows = await scope.connection.fetch(_ABOUT, scope.tenant_id, list(questions)) if questions else []
+    return {row["id"]: row["letter_id"] for row in rows}
+
+
+async def forget_questions(scope: Scope, questions: Sequence[UUID]) -> None:
+    """They are answered, and nobody waits for them."""
+    if questions:
+        await scope.connection.execute(_ANSWERED, scope.tenant_id, list(questions))
+
+
+def settle_handled(letter: Letter, scope: Scope) -> Entry | None:
+    """The letter's message is handled; None if that changes nothing. What a replay has sent is the replay's to settle."""
+    if letter.state is not State.DEAD:
+        return None
+    letter.settled(scope.now)
+    edited = f", as it died and not as it was edited (revision {letter.revision})" if letter.revision else ""
+    return Entry(
+        actor="the desk",
+        verb="settle",
+        reason="handled without a replay: its saga was retried or went on",
+        outcome=State.SETTLED,
+        detail=f"{letter.queue.partition('.')[0]} says that it has handled the message{edited}",
+        letter_id=letter.id,
+    )
