@@ -7,11 +7,12 @@ from typing import Any, Final
 import asyncpg
 from aio_pika.exceptions import AMQPError
 from rich.console import Console
+from rich.text import Text
 
 from contracts.addresses import queues
 from infra.broker import close, open_broker
 from infra.database import role_url
-from infra.errors import Misconfigured
+from infra.errors import Misconfigured, in_words
 from infra.schema import ROLES
 from infra.services import MODULES
 from infra.settings import Settings
@@ -33,8 +34,10 @@ class Finding:
         return asdict(self)
 
     def show(self, console: Console) -> None:
-        sign = "[green]ok     [/]" if self.ok else "[red]missing[/]"
-        console.print(f"{sign} {self.check:<10} {self.detail}" + (f"  →  [bold]{self.mend}[/]" if self.mend else ""), highlight=False)
+        sign = ("ok   ", "green") if self.ok else ("wrong", "red")
+        mend = ("  →  ", (self.mend, "bold")) if self.mend else ()
+        # Commands are typed off the screen: they must not be broken.
+        console.print(Text.assemble(sign, f" {self.check:<10} {self.detail}", *mend), soft_wrap=True)
 
 
 async def check(names: Sequence[str], settings: Settings) -> list[Finding]:
@@ -67,7 +70,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
             try:
                 problem = await _cannot_log_in(settings, service, role)
             except (OSError, TimeoutError) as error:
-                yield Finding("postgres", False, f"PostgreSQL at OAAS_POSTGRES_URL does not answer: {error}", "oaas up")
+                yield Finding("postgres", False, f"PostgreSQL at OAAS_POSTGRES_URL does not answer: {in_words(error)}", "oaas up")
                 return
             detail = f"role {service}_{role} can log in" if problem is None else f"role {service}_{role} cannot log in: {problem}"
             yield Finding("postgres", problem is None, detail, "" if problem is None else "oaas migrate")
@@ -78,7 +81,7 @@ async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
         try:
             tables = await _fetch(settings, service, "SELECT tablename FROM pg_tables WHERE schemaname = $1", service)
         except (OSError, TimeoutError, asyncpg.PostgresError, Misconfigured) as error:
-            yield Finding("schemas", False, f"schema {service} cannot be looked at: {error}", "oaas check postgres")
+            yield Finding("schemas", False, f"schema {service} cannot be looked at: {in_words(error)}", "oaas check postgres")
             continue
         for table in await _fetch(settings, service, _UNPROTECTED, service):
             mend = f"ALTER TABLE {service}.{table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
@@ -91,7 +94,7 @@ async def _rabbitmq(settings: Settings) -> AsyncIterator[Finding]:
     try:
         await broker.connect()
     except (OSError, TimeoutError, AMQPError) as error:
-        yield Finding("rabbitmq", False, f"RabbitMQ does not answer: {error}", "oaas up")
+        yield Finding("rabbitmq", False, f"RabbitMQ does not answer: {in_words(error)}", "oaas up")
     else:
         yield Finding("rabbitmq", True, "RabbitMQ answers")
     finally:

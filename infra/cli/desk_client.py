@@ -9,13 +9,17 @@ from typing import Any, Final, NoReturn
 import httpx
 
 from infra.cli.plainly import Refused
-from infra.errors import Misconfigured
+from infra.errors import Misconfigured, in_words
 from infra.settings import ENVIRONMENT, Settings, settings_here
 from infra.token import operators_token
 
 _PATIENCE_S: Final = 60.0
 _REFUSALS: Final = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
 _TALLIES: Final = ("done", "refused", "moved")
+_NOT_AVAILABLE: Final = "Not available"
+"""Title of the problem that a 503 tells whose reason is an outage (infra/http/mishaps.py)."""
+_WHERE: Final = "say where the API is with --url or OAAS_API_URL"
+_OUTAGE: Final = "If the database is down, dead letters are safe in the broker: docs/runbooks/dead-letters.md, part 7: drain"
 
 Json = dict[str, Any]
 
@@ -92,24 +96,28 @@ class DeskClient:
         try:
             yield
         except httpx.InvalidURL as error:
-            raise Misconfigured(f"{self._url} is no URL: {error}") from None
+            raise Misconfigured(f"{self._url} is no URL: {error}; {_WHERE}") from None
         except httpx.HTTPError as error:
             mend = "start it with `oaas up`, or say where it is with --url or OAAS_API_URL"
-            raise NoAnswer(f"no API answers at {self._url} ({error}): {mend}") from None
+            raise NoAnswer(f"no API answers at {self._url} ({in_words(error)}): {mend}. {_OUTAGE}") from None
 
     def _refuse(self, answer: httpx.Response) -> NoReturn:
         body = self._read(answer)
         if "detail" not in body:
-            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}")
+            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}; {_WHERE}")
         if answer.status_code in _REFUSALS:
             raise Refused(body["detail"])
+        if body.get("title") == _NOT_AVAILABLE:
+            raise NoAnswer(
+                f"the API at {self._url} answers, a server behind it does not, most likely PostgreSQL: {body['detail']}. {_OUTAGE}"
+            )
         raise Misconfigured(_told(answer.status_code, body))
 
     def _read(self, answer: httpx.Response) -> Json:
         try:
             body: Json = answer.json() if answer.content else {}
         except ValueError:
-            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}") from None
+            raise Misconfigured(f"what answers at {self._url} is not the API: HTTP {answer.status_code}; {_WHERE}") from None
         return body
 
 
@@ -144,5 +152,6 @@ def _told(status: int, body: Json) -> str:
     if status == HTTPStatus.UNAUTHORIZED or body.get("title") == "Missing scope":
         return f"{detail}. OAAS_TOKEN has to be a token with the scope ops; `oaas token --scope ops` makes one for development"
     if errors := body.get("errors"):
-        return "; ".join(f"{error['field']} {error['message']}" for error in errors)
+        # Filters are flags here.
+        return "; ".join(f"{error['field'].removeprefix('filter.')} {error['message']}" for error in errors)
     return detail

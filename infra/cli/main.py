@@ -11,13 +11,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from infra.cli.letters.commands import letters_app
-from infra.cli.plainly import JSON, OUT, Refused, plainly
+from infra.cli.plainly import JSON, OUT, Plain, Refused, plainly
 from infra.cli.reconcile import reconcile_app
 from infra.cli.saga import WHY_HELP, saga_app, why
 from infra.cli.topology import topology_app
 from infra.settings import Settings, settings_here
 
 app: Final = typer.Typer(
+    cls=Plain,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -121,7 +122,9 @@ def token(
     scope: Annotated[
         str, typer.Option(help="what it may do: some of orders:read orders:write catalog:read catalog:write tenants:admin ops")
     ],
-    tenant: Annotated[str | None, typer.Option(help="id of the tenant it speaks for; none for `tenants:admin` and `ops`")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="id of the tenant it speaks for; tenants:admin needs none, and ops without one sees all tenants")
+    ] = None,
     ttl: Annotated[str, typer.Option(help="how long it is valid: 30s, 15m, 1h or 7d")] = "1h",
     subject: Annotated[str, typer.Option(help="who acts with it: histories and the operators' audit name them")] = "developer",
     json_: Annotated[bool, JSON] = False,

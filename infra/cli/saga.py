@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from infra.cli.asking import WHY, confirm, require_reason, require_somebody
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 saga_app: Final = typer.Typer(
@@ -34,7 +35,7 @@ Fingerprint = Annotated[str | None, typer.Option(help="of the fault that stopped
 OlderThan = Annotated[str | None, typer.Option(help="started at least so long ago: 30s, 15m, 2h, 7d")]
 Stuck = Annotated[bool, typer.Option("--stuck", help="only without progress for longer than its deadline")]
 SagaId = Annotated[str | None, typer.Argument(help="the saga's id; or leave it out and say which with filters", show_default=False)]
-Reason = Annotated[str, typer.Option(help="why: it is kept with your name in the saga's history and in the audit", show_default=False)]
+Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only count what it would act on")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting on what the filters find")]
 Answer = Annotated[str | None, typer.Option(help="the fields of the answer, as JSON")]
@@ -217,8 +218,7 @@ def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool,
     from infra.cli.desk_client import tried
     from infra.cli.desk_drawing import draw_counts, draw_tally
 
-    if as_json and not (dry_run or yes or (sys.stdin and sys.stdin.isatty())):
-        raise ValueError("nobody is there to be asked: say --yes to act on what the filters find, or --dry-run to count it")
+    require_somebody(yes=dry_run or yes)
     counted = client.post(f"/sagas/{verb}", {**body, "dry_run": True})
     nothing_more = dry_run or not counted["total"]
     if not as_json:
@@ -227,9 +227,7 @@ def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool,
         print_json(counted)
     if nothing_more:
         return
-    if not yes and not typer.confirm(f"{verb} these {counted['total']}?", err=True):
-        ERRORS.print("nothing was done")
-        raise typer.Exit(1)
+    confirm(f"{verb} these {counted['total']}?", yes=yes)
     with Counting(ERRORS, verb, _PROGRESS_AFTER_S) as counting:
         tally = client.act_on_many(verb, body, counted["as_of"], lambda so_far: counting.told(tried(so_far), counted["total"]))
     print_json(tally) if as_json else draw_tally(OUT, verb, counted["total"], tally)

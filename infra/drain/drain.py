@@ -17,9 +17,10 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 
-from infra.cli.plainly import Refused
+from infra.cli.files import require_place, unusable
+from infra.cli.plainly import Refused, counted
 from infra.drain.drained import Drained
-from infra.errors import Misconfigured
+from infra.errors import Misconfigured, in_words
 from infra.settings import Settings
 
 LETTERS_AT_ONCE_MAX: Final = 100
@@ -27,12 +28,14 @@ BYTES_AT_ONCE_MAX: Final = 8_000_000
 """Letters, and about how many bytes of them, that are taken before they are written and acknowledged together."""
 CUT_SHORT: Final = b" <- cut short here; the letter was not acknowledged, so the broker kept it\n"
 """Ends a line that an earlier run was killed in."""
+_TO: Final = "--to"
 
 
 @dataclass
 class Drainage:
-    """What has been taken, by queue, and what was there when it began."""
+    """What has been taken, by queue, and what was there when it began: in the queues, and `before` in the file."""
 
+    before: int = 0
     there: dict[str, int] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
@@ -40,6 +43,10 @@ class Drainage:
     @property
     def total(self) -> int:
         return sum(self.taken.values())
+
+    @property
+    def in_file(self) -> int:
+        return self.before + self.total
 
 
 Told = Callable[[Drainage], None]
@@ -83,13 +90,14 @@ async def drain(settings: Settings, queues: Sequence[str], to: Path, *, force: b
     Raises Refused while somebody else takes letters, unless `force`; Misconfigured if the broker or the file cannot be used.
     """
     drainage = Drainage()
+    require_place(_TO, to)
     async with broker_of(settings) as connection:
         consumers = await _look(connection, queues, drainage)
         if consumers and not force:
             raise Refused(_occupied(consumers))
-        with _held(to) as file:
+        with _held(to, drainage) as file:
             told(drainage)
-            with telling_what_is_safe(lambda: f"{drainage.total} letters are safe in {to}; run it again for the rest"):
+            with telling_what_is_safe(_TO, to, lambda: f"{counted(drainage.total, 'letter')} safe in {to}; run it again for the rest"):
                 for queue, count in drainage.there.items():
                     await _take(Source(await connection.channel(), queue, settings.publish_timeout_s), count, file, drainage, told)
                 await _look_again(connection, drainage)
@@ -106,9 +114,7 @@ async def broker_of(settings: Settings) -> AsyncIterator[aiormq.Connection]:
         async with asyncio.timeout(settings.connect_timeout_s):
             await connection.connect()
     except (AMQPError, OSError, TimeoutError) as error:
-        raise Misconfigured(
-            f"RabbitMQ at OAAS_RABBITMQ_URL does not answer: {error or 'time is up'}; `oaas check rabbitmq` says more"
-        ) from None
+        raise Misconfigured(f"RabbitMQ at OAAS_RABBITMQ_URL does not answer: {_why(error)}; `oaas check rabbitmq` says more") from None
     try:
         yield connection
     finally:
@@ -116,12 +122,12 @@ async def broker_of(settings: Settings) -> AsyncIterator[aiormq.Connection]:
 
 
 @contextmanager
-def telling_what_is_safe(safe: Callable[[], str]) -> Iterator[None]:
-    """What breaks on the way becomes a Misconfigured that says what is done already."""
+def telling_what_is_safe(word: str, path: Path, safe: Callable[[], str]) -> Iterator[None]:
+    """What breaks on the way becomes a Misconfigured that says what is done already; `word` has named the file."""
     try:
         yield
     except (AMQPError, TimeoutError, ConnectionError, ChannelInvalidStateError) as error:
-        raise Misconfigured(f"RabbitMQ stopped answering ({error or 'time is up'}). {safe()}") from None
+        raise Misconfigured(f"RabbitMQ stopped answering ({_why(error)}). {safe()}") from None
     except asyncio.CancelledError:
         # Missed heartbeats cancel whatever waits for the broker, although nobody cancelled the task.
         task = asyncio.current_task()
@@ -129,29 +135,34 @@ def telling_what_is_safe(safe: Callable[[], str]) -> Iterator[None]:
             raise
         raise Misconfigured(f"RabbitMQ stopped answering. {safe()}") from None
     except OSError as error:
-        raise Misconfigured(f"the file cannot be written: {error}. {safe()}") from None
+        raise Misconfigured(f"{unusable(word, path, error)}. {safe()}") from None
 
 
 @contextmanager
-def only_one(path: Path, mode: str) -> Iterator[IO[bytes]]:
-    """The file for this process alone; raises Misconfigured if another has it, or if it cannot be opened."""
+def only_one(word: str, path: Path, mode: str) -> Iterator[IO[bytes]]:
+    """The file that `word` named, for this process alone; raises Misconfigured if another has it, or if it cannot be opened."""
     try:
-        # Payloads are nobody's business but the operator's.
-        file: IO[bytes] = open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115 - closed below
+        file = open_own(path, mode)
     except OSError as error:
-        raise Misconfigured(f"{path}: {error.strerror}") from None
+        raise unusable(word, path, error) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Misconfigured(f"{path} is in use by another drain or load") from None
+            raise Misconfigured(f"{word}: {path} is in use by another drain or load: wait for its end") from None
         yield file
 
 
+def open_own(path: Path, mode: str) -> IO[bytes]:
+    """The file, open; one that is made is its owner's alone to read: payloads are nobody's business but the operator's."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
 @contextmanager
-def _held(to: Path) -> Iterator[IO[bytes]]:
-    with only_one(to, "a+b") as file:
-        file.seek(0, os.SEEK_END)
+def _held(to: Path, drainage: Drainage) -> Iterator[IO[bytes]]:
+    with only_one(_TO, to, "a+b") as file:
+        file.seek(0)
+        drainage.before = sum(1 for line in file if line.endswith(b"\n") and line.strip() and not line.endswith(CUT_SHORT))
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -209,3 +220,7 @@ def _occupied(consumers: dict[str, int]) -> str:
         f"the desk's own workers take letters from {named}: stop the worker `ops` first, or its letters come back behind you. "
         "With --force what it has not taken yet is drained beside it"
     )
+
+
+def _why(error: BaseException) -> str:
+    return "time is up" if isinstance(error, TimeoutError) else in_words(error)

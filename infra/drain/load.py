@@ -14,11 +14,14 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from contracts.addresses import dead_letter_address
-from infra.drain.drain import CUT_SHORT, broker_of, only_one, telling_what_is_safe
+from infra.cli.files import require_file
+from infra.cli.plainly import counted
+from infra.drain.drain import CUT_SHORT, broker_of, only_one, open_own, telling_what_is_safe
 from infra.drain.drained import ORIGINS, Drained, NoLetter, read
 from infra.errors import Misconfigured
 from infra.settings import Settings
 
+_FILE: Final = "FILE"
 _NOTE_EVERY: Final = 100
 """Letters between two notes of how far it has got; so many at most are sent twice if it is killed."""
 
@@ -44,12 +47,13 @@ async def load(settings: Settings, file: Path, *, again: bool, told: Told) -> Lo
 
     Raises Misconfigured if the broker or the file cannot be used; bad lines are named in the answer and tried by the next run.
     """
-    with only_one(file, "rb") as lines:
+    require_file(_FILE, file)
+    with only_one(_FILE, file, "rb") as lines:
         loading = _begin(file, lines, again=again)
         told(loading)
         async with broker_of(settings) as connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            with telling_what_is_safe(lambda: f"{loading.sent} letters are back in their queues; run it again for the rest"):
+            with telling_what_is_safe(_FILE, _note_of(file), lambda: _back(loading)):
                 try:
                     for number, line in _to_do(lines, loading):
                         await _one(channel, number, line, loading, settings.publish_timeout_s)
@@ -118,9 +122,16 @@ def _begin(file: Path, lines: IO[bytes], *, again: bool) -> Loading:
 def _note(file: Path, loading: Loading) -> None:
     note = _note_of(file)
     fresh = note.with_name(f".{note.name}")
-    fresh.write_text(json.dumps({"first": loading.first, "lines": loading.lines, "bad": loading.bad}), encoding="utf-8")
+    # One that an older release has left may be anybody's to read.
+    fresh.unlink(missing_ok=True)
+    with open_own(fresh, "wb") as written:
+        written.write(json.dumps({"first": loading.first, "lines": loading.lines, "bad": loading.bad}).encode())
     fresh.replace(note)
 
 
 def _note_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.loaded")
+
+
+def _back(loading: Loading) -> str:
+    return f"{counted(loading.sent, 'letter')} back in the queues; run it again for the rest"

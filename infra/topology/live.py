@@ -102,7 +102,7 @@ def _queues(live: Live) -> Iterator[Difference]:
             yield Difference("queue", name, "quorum", f"is {found['type']}", _replaced("queue", name))
         elif surplus := {key: value for key, value in found["arguments"].items() if key != "x-queue-type"}:
             # An argument outdoes every policy.
-            yield Difference("queue", name, "no arguments", f"was declared with {surplus}", _replaced("queue", name))
+            yield Difference("queue", name, "no arguments", f"was declared with {_named(surplus)}", _replaced("queue", name))
 
 
 def _bindings(live: Live) -> Iterator[Difference]:
@@ -115,7 +115,7 @@ def _policies(live: Live) -> Iterator[Difference]:
     for name, ours in addresses.policies().items():
         found = live.policies.get(name)
         if found is None:
-            yield Difference("policy", name, str(ours["definition"]), "is missing")
+            yield Difference("policy", name, _named(ours["definition"]), "is missing")
         elif any(found.get(part) != ours[part] for part in ours):
             yield Difference("policy", name, *_apart({**ours, **ours["definition"]}, {**found, **found["definition"]}))
         yield from _outdone(live, name, ours)
@@ -151,6 +151,10 @@ def _apart(wanted: Mapping[str, Any], found: Mapping[str, Any], by: str = "") ->
     keys = sorted(key for key in {*wanted, *found} - {"name", "vhost", "definition"} if wanted.get(key) != found.get(key))
     says = ", ".join(f"{key} is {found.get(key, 'not set')}" for key in keys)
     return ", ".join(f"{wanted.get(key, 'not set')}" for key in keys), says + (f" by operator policy {by}" if by else "")
+
+
+def _named(parts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
 def _features(found: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import text
@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.values import SagaId, TenantId
 
+NamedBy = Literal["queue", "service", "type"]
+"""Columns that hold names which a release knows, and may no longer know."""
 GROUPS_MAX: Final = 200
 """Groups that one look gives, those with most letters."""
 
@@ -37,6 +39,7 @@ class WantedLetters:
     until: datetime | None = None
     attempts_min: int | None = None
     native: bool | None = None
+    readable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,7 @@ _CONDITIONS: Final = {
     "until": "died_at < :until",
     "attempts_min": "attempts >= :attempts_min",
     "native": "is_native = :native",
+    "readable": "is_readable = :readable",
 }
 # Counted in two steps, because counting distinct tenants in one would sort all letters.
 _GROUPS: Final = """
@@ -189,6 +193,13 @@ class LetterSearch:
     async def tenant_of(self, id: UUID, within: TenantId | None) -> TenantId | None:
         """Whose letter that is; None if there is none, or not `within` this tenant."""
         return (await self.tenants_of([id], within)).get(id)
+
+    async def has(self, column: NamedBy, value: str, within: TenantId | None) -> bool:
+        """Whether any letter, whatever its state, says that; only `within` this tenant if there is one."""
+        only = " AND tenant_id = :within" if within is not None else ""
+        given = {"value": value} | ({"within": within} if within is not None else {})
+        [row] = await self._rows(f"SELECT EXISTS (SELECT FROM ops.letter WHERE {column} = :value{only})", given)
+        return bool(row[0])
 
     async def known(self, fingerprints: Collection[str]) -> set[str]:
         """Those of which there is a letter."""

@@ -6,9 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -20,21 +21,39 @@ from infra.dev.ports import LOOPBACK, kept_port
 from tests.integration.workers import ROOT
 
 
+class AtATerminal(CliRunner):
+    """As if standard input were one: somebody is there to be asked."""
+
+    @contextmanager
+    def isolation(self, *args: Any, **options: Any) -> Iterator[Any]:
+        """See typer."""
+        with super().isolation(*args, **options) as streams:
+            vars(sys.stdin)["isatty"] = lambda: True
+            yield streams
+
+
 async def oaas(*words: object, answering: str | None = None) -> Result:
-    """The command in a thread of its own: the API answers in this one."""
-    return await asyncio.to_thread(CliRunner().invoke, commands, [str(word) for word in words], input=answering)
+    """The command in a thread of its own: the API answers in this one. Without an answer there is no terminal."""
+    runner = CliRunner() if answering is None else AtATerminal()
+    return await asyncio.to_thread(runner.invoke, commands, [str(word) for word in words], input=answering)
 
 
 async def hesitating(*words: object, meanwhile: Callable[[], Awaitable[object]]) -> int:
     """The exit code of a command that asks, and is answered yes when something has happened meanwhile."""
     command = [sys.executable, "-m", "infra.cli", *map(str, words)]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    await process.stdout.readuntil(b"[y/N]: ")
-    await meanwhile()
-    await process.communicate(b"y\n")
+    person, terminal = os.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env=os.environ, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        await process.stdout.readuntil(b"[y/N]: ")
+        await meanwhile()
+        os.write(person, b"y\n")
+        await process.communicate()
+    finally:
+        os.close(terminal)
+        os.close(person)
     assert process.returncode is not None
     return process.returncode
 

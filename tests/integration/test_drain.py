@@ -77,11 +77,12 @@ async def test_letters_come_back_to_the_byte(at_the_broker: Path, broker: aiormq
     before = {queue: await taken(broker, queue) for queue in (QUEUE, OTHER)}
     await put(broker, *WEIRD)
     drained = await oaas("dead-letters", "drain", "--to", file)
-    assert (drained.exit_code, f"{len(WEIRD)} letters are in" in flat(drained)) == (0, True), drained.output
+    added = f"{len(WEIRD)} letters added to {file}, {len(WEIRD)} in it now"
+    assert (drained.exit_code, added in flat(drained)) == (0, True), drained.output
     assert (await taken(broker), await taken(broker, OTHER)) == ([], [])
     assert file.stat().st_mode & 0o777 == 0o600
     loaded = await oaas("dead-letters", "load", file)
-    assert (loaded.exit_code, f"{len(WEIRD)} letters are back" in flat(loaded)) == (0, True), loaded.output
+    assert (loaded.exit_code, f"{len(WEIRD)} letters back" in flat(loaded)) == (0, True), loaded.output
     assert {queue: await taken(broker, queue) for queue in (QUEUE, OTHER)} == before
 
 
@@ -92,6 +93,7 @@ async def test_loading_again_sends_nothing_twice_and_again_sends_everything(
     await put(broker, a_letter(), a_letter())
     await oaas("dead-letters", "drain", "--to", file)
     assert [(await oaas("dead-letters", "load", file, "--json")).exit_code for _ in range(2)] == [0, 0]
+    assert file.with_name("letters.ndjson.loaded").stat().st_mode & 0o777 == 0o600
     assert len(await taken(broker)) == 2
     assert json.loads((await oaas("dead-letters", "load", file, "--json")).stdout)["sent"] == 0
     assert json.loads((await oaas("dead-letters", "load", file, "--again", "--json")).stdout)["sent"] == 2
@@ -106,6 +108,8 @@ async def test_a_second_drain_adds_to_the_file_and_load_goes_on_there(at_the_bro
         assert (await oaas("dead-letters", "load", file)).exit_code == 0
         assert [found for _, found in await taken(broker)] == [body]
     assert file.read_bytes().count(b"\n") == 2
+    assert "0 letters added to" in (again := flat(await oaas("dead-letters", "drain", "--to", file)))
+    assert "2 in it now" in again
 
 
 async def test_bad_lines_are_named_by_number_and_tried_again(at_the_broker: Path, broker: aiormq.abc.AbstractChannel) -> None:
@@ -177,10 +181,13 @@ async def test_only_one_uses_the_file(at_the_broker: Path, broker: aiormq.abc.Ab
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["drain"], "Missing option '--to'"),
-        (["drain", "--to", "/nowhere/at/all"], "No such file or directory"),
+        (["drain"], "--to is missing: the file"),
+        (["drain", "--to", "/nowhere/at/all"], "--to: there is no folder /nowhere/at for all"),
+        (["drain", "--to", "/tmp"], "--to: /tmp is a folder: name a file"),
+        (["drain", "--to", "/dev/null"], "--to: /dev/null is no file on a disk"),
+        (["load", "/tmp"], "FILE: /tmp is a folder: name a file"),
         (["drain", "--to", "x", "--queue", "inventory"], "--queue must be one of"),
-        (["load", "nowhere"], "No such file or directory"),
+        (["load", "nowhere"], "FILE: there is no file nowhere: check its name"),
     ],
 )
 async def test_what_cannot_run_says_what_to_mend(at_the_broker: Path, words: list[str], told: str) -> None:

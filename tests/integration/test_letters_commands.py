@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +10,8 @@ from uuid import uuid4
 import aio_pika
 import pytest
 
+from contracts.addresses import dead_letter_address
+from infra.letters import headers_of
 from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
 from tests.integration.messaging import COMMANDS, Stage, reserve, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with
@@ -106,7 +109,7 @@ async def test_show_of_what_is_no_message_offers_no_edit(terminal: Terminal) -> 
     [row] = await terminal.desk.stage.rows("SELECT id FROM ops.letter WHERE body = $1", body)
     told = await terminal.type("show", row["id"])
     assert (told.exit_code, "\x1b" in told.output, " edit " in told.output) == (0, False, False), told.output
-    refused = await terminal.type("edit", row["id"], "--set", "a=1", "--reason", "x")
+    refused = await terminal.type("edit", row["id"], "--set", "a=1", "--reason", "x", "--yes")
     assert (refused.exit_code, "no message that can be read" in flat(refused)) == (1, True)
 
 
@@ -124,7 +127,7 @@ async def test_edit_by_field_shows_the_difference_asks_and_keeps_what_died(termi
     assert f"1. {getpass.getuser()}" in shown
     assert "they want seven" in shown
     assert "lines[0].quantity: 1 -> 7" in shown
-    assert (await terminal.type(*words)).stdout.strip() == "nothing would change"
+    assert (await terminal.type(*words, "--yes")).stdout.strip() == "nothing would change"
 
 
 async def test_edit_in_an_editor_asks_again_when_it_is_wrong_and_loses_nothing(
@@ -150,6 +153,46 @@ async def test_edit_in_an_editor_asks_again_when_it_is_wrong_and_loses_nothing(
     given_up = await terminal.type("edit", id, "--reason", "x", answering="n\n")
     assert given_up.exit_code == 2
     assert kept_in(flat(given_up)) == "{\n"
+
+
+async def test_what_a_person_wrote_is_kept_unless_it_was_taken(
+    terminal: Terminal, inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [id] = await terminal.letters()
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(drafts))
+    words = ("edit", id, "--reason", "x")
+    for editor, answer, told in (("true", "", "nothing would change"), ("false", "n\n", "ended with exit code 1")):
+        monkeypatch.setenv("EDITOR", editor)
+        assert told in flat(await terminal.type(*words, answering=answer))
+        assert list(drafts.iterdir()) == []
+    monkeypatch.setenv("EDITOR", 'sed -i \'s/"quantity": 1/"quantity": 7/\'')
+    declined = await terminal.type(*words, answering="n\n")
+    [draft] = drafts.iterdir()
+    assert (declined.exit_code, f"what you wrote is kept in {draft}" in flat(declined), "7" in draft.read_text()) == (1, True, True)
+    draft.unlink()
+    assert (await terminal.type(*words, answering="y\n")).exit_code == 0
+    assert list(drafts.iterdir()) == []
+
+
+async def test_an_export_says_what_it_leaves_out_and_how_to_see_it(terminal: Terminal, tmp_path: Path) -> None:
+    await terminal.letters(2)
+    exchange = await terminal.desk.stage.client.get_exchange(dead_letter_address(QUEUE).exchange, ensure=False)
+    headers = headers_of(reserve(terminal.tenant), KeyError("x"), QUEUE, "inventory", 1, uuid4())
+    await exchange.publish(aio_pika.Message(b"[{", headers=dict(headers), message_id=str(uuid4())), QUEUE)
+
+    async def is_there() -> bool:
+        return (await terminal.states()).get("DEAD") == 3
+
+    await until(is_there, lambda: "the letter was not taken in")
+    exported = await terminal.type("export", "--tenant", terminal.tenant, "--to", tmp_path / "letters.ndjson")
+    assert "2 letters in" in exported.output
+    assert "1 letter left out" in exported.output
+    _, look = next_commands(exported.output)
+    assert json.loads((await oaas(*look, "--json")).stdout)["letters"][0]["is_readable"] is False
+    whole = await terminal.type("export", "--tenant", terminal.tenant, "--readable", "--to", tmp_path / "again.ndjson", "--json")
+    assert (json.loads(whole.stdout)["letters"], json.loads(whole.stdout)["unreadable"]) == (2, 0)
 
 
 def kept_in(output: str) -> str:
@@ -189,7 +232,7 @@ async def test_many_are_mended_in_a_file(terminal: Terminal, inventory: Bug, tmp
     await terminal.letters(3)
     file = tmp_path / "letters.ndjson"
     exported = await terminal.type("export", "--tenant", terminal.tenant, "--to", file)
-    assert (exported.exit_code, "3 letters are in" in exported.output) == (0, True), exported.output
+    assert (exported.exit_code, "3 letters in" in exported.output) == (0, True), exported.output
     assert (await terminal.type("export", "--tenant", terminal.tenant, "--to", file)).exit_code == 2
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[0]["data"]["lines"][0]["quantity"] = 9
@@ -253,18 +296,30 @@ async def test_an_operator_of_a_tenant_sees_its_letters_only(terminal: Terminal,
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["show", "not-an-id"], "should be a valid UUID"),
+        (["show", "not-an-id"], "LETTER must be a UUID such as"),
         (["list", "--since", "yesterday"], "--since is how long ago, such as 30m, 2h or 7d"),
         (["list", "--until", "2026-03-01T22:00"], "--until is how long ago"),
         (["list", "--state", "LOST"], "state"),
-        (["archive", "--reason", "x"], "say which letters"),
+        (["archive", "--reason", "x", "--yes"], "say which letters"),
         (["purge", str(uuid4()), "--queue", "x", "--reason", "x"], "say which letters"),
-        (["restore", "--queue", "x"], "Missing option '--reason'"),
+        (["restore", "--queue", "x"], "--reason is missing: say why"),
         (["archive", "--queue", "x", "--reason", "x", "--json"], "say --yes"),
-        (["archive", "--state", "SETTLED", "--queue", "x", "--reason", "x"], "must have the state DEAD"),
+        (["purge", str(uuid4()), "--reason", "x"], "say --yes"),
+        (["edit", str(uuid4()), "--set", "a=1", "--reason", "x"], "say --yes"),
+        (["import", "x", "--reason", "x"], "say --yes"),
+        (["archive", "--queue", QUEUE, "--reason", " ", "--yes"], "--reason is missing: say why"),
+        (["export", "--to", "/tmp"], "--to: /tmp is a folder"),
+        (["export", "--to", "/nowhere/x"], "--to: there is no folder /nowhere for x"),
+        (["list", "--queue", "inventory.command.0"], "queue is none that any letter has: did you mean inventory.commands.0?"),
+        (["archive", "--type", "reservestock", "--reason", "x", "--dry-run"], "did you mean inventory.ReserveStock.v1?"),
+        (["replay", "--service", "nonsense", "--reason", "x", "--dry-run"], "service is none that any letter has: there are tenants,"),
+        (["export", "--queue", "nonsense", "--to", "x"], "queue is none that any letter has"),
+        (["groups", "--since", "1h", "--until", "2h"], "until must be after since"),
+        (["groups", "--attempts-min", "0"], "--attempts-min must be at least 1"),
+        (["archive", "--state", "SETTLED", "--queue", "x", "--reason", "x", "--yes"], "must have the state DEAD"),
         (["edit", str(uuid4()), "--set", "a=1", "--file", "x", "--reason", "x"], "in one way: --set or --file"),
-        (["import", "nowhere.ndjson", "--reason", "x"], "No such file"),
-        (["export"], "Missing option '--to'"),
+        (["import", "nowhere.ndjson", "--reason", "x", "--yes"], "FILE: there is no file nowhere.ndjson"),
+        (["export"], "--to is missing: the file"),
         (["groups", "--url", "http://127.0.0.1:1"], "start it with `oaas up`"),
     ],
 )
@@ -280,7 +335,7 @@ async def test_what_cannot_run_is_one_clear_line_and_exit_code_2(terminal: Termi
 )
 async def test_a_field_that_is_not_there_is_named(terminal: Terminal, change: str, told: str) -> None:
     [id] = await terminal.letters()
-    failed = await terminal.type("edit", id, "--set", change, "--reason", "x")
+    failed = await terminal.type("edit", id, "--set", change, "--reason", "x", "--dry-run")
     assert (failed.exit_code, told in flat(failed), change in flat(failed)) == (2, True, True), failed.output
 
 

@@ -220,7 +220,7 @@ async def test_an_api_that_stays_away_is_not_waited_for_for_ever(
         (["replay", "--all", "--reason", "x", "--json"], "say --yes"),
         (["replay", "--state", "ARCHIVED", "--reason", "x", "--dry-run"], "restore what is archived first"),
         (["replays", "--follow"], "--follow needs the replay's id"),
-        (["pause", str(uuid4())], "Missing option '--reason'"),
+        (["pause", str(uuid4())], "--reason is missing: say why"),
     ],
 )
 async def test_what_cannot_run_is_one_clear_line_and_exit_code_2(terminal: Terminal, words: list[str], told: str) -> None:

@@ -75,7 +75,9 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
         ({"state": "ARCHIVED"}, []),
         ({"since": half}, [new]),
         ({"until": half}, [old]),
-        ({"since": half, "until": half}, []),
+        ({"since": half, "until": now().isoformat()}, [new]),
+        ({"readable": True}, [new, old]),
+        ({"readable": False}, []),
         ({"attempts_min": 5}, [old]),
         ({"attempts_min": 6}, []),
         ({"native": True}, [new]),
@@ -93,7 +95,11 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
         ({"tenant": "x"}, "tenant"),
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-11-23T10:00:00"}, "since"),
-        ({"attempts_min": "-1"}, "attempts_min"),
+        ({"attempts_min": "0"}, "attempts_min"),
+        ({"queue": "nonsense"}, "queue"),
+        ({"service": "nonsense"}, "service"),
+        ({"type": "ReserveStock"}, "type"),
+        ({"since": "2026-11-23T10:00:00Z", "until": "2026-11-23T10:00:00Z"}, "until"),
         ({"queue": ""}, "queue"),
         ({"colour": "red"}, "colour"),
     ],
@@ -101,6 +107,33 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
 async def test_a_wrong_filter_is_named(desk: LetterDesk, path: str, params: dict[str, str], field: str) -> None:
     refused = await desk.get(path, **params)
     assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
+
+
+async def test_names_that_this_release_has_not_are_found_as_long_as_a_letter_has_them(desk: LetterDesk) -> None:
+    mine, theirs = TenantId(uuid4()), TenantId(uuid4())
+    gone = {"queue": f"q{uuid4().hex}", "service": f"s{uuid4().hex}", "type": f"t{uuid4().hex}"}
+    [id] = await keep(desk, dying(reserve(mine)))
+    async with desk.api.transaction(mine) as scope:
+        columns = ", ".join(f"{name} = '{value}'" for name, value in gone.items())
+        await scope.connection.execute(f"UPDATE ops.letter SET {columns}, state = 'ARCHIVED' WHERE tenant_id = $1 AND id = $2", mine, id)
+    for name, value in gone.items():
+        assert await desk.ids(**{name: value}) == []
+        assert await desk.ids(mine, **{name: value, "state": "ARCHIVED"}) == [str(id)]
+        # Whether others have letters of it is none of theirs.
+        assert (await desk.get("", theirs, **{name: value})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"type": "reserveStock"}, "did you mean inventory.ReserveStock.v1?"),
+        ({"queue": "inventory.commands.0.dead"}, "did you mean inventory.commands.0?"),
+        ({"service": "nonsense"}, "there are tenants, inventory, orders, payments, sagas, ops"),
+    ],
+)
+async def test_a_mistyped_name_says_which_may_be_meant(desk: LetterDesk, params: dict[str, str], told: str) -> None:
+    refused = await desk.get("", **params)
+    assert (refused.status_code, refused.json()["errors"][0]["message"].endswith(told)) == (422, True), refused.text
 
 
 @pytest.mark.parametrize("cursor", ["x", "", "AAAA", "A" * 31 + "="])

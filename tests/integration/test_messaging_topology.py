@@ -126,7 +126,7 @@ async def test_a_queue_that_was_declared_with_arguments_is_refused_and_left_to_p
     await stage.management("PUT", f"/api/queues/{stage.vhost}/{QUEUE}", {"durable": True, "arguments": arguments})
     try:
         [queue] = [one for one in await topology.mismatches(stage.settings) if one.what == "queue"]
-        assert (queue.name, queue.found) == (QUEUE, "was declared with {'x-max-length': 5}")
+        assert (queue.name, queue.found) == (QUEUE, "was declared with x-max-length 5")
         _, left = await topology.apply(stage.settings)
         assert [one.mend for one in left] == [f"rabbitmqctl delete_queue {QUEUE} once it is empty, then oaas topology apply"]
     finally:

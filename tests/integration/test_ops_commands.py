@@ -171,7 +171,7 @@ async def test_why_tells_the_story_with_the_commands_to_type(desk: Desk) -> None
         (["list", "--older-than", "5x"], "older_than must be how long ago: write 30s, 15m, 2h or 7d"),
         (["list", "--saga", "place-ordre"], "saga must be one of place-order, cancel-order"),
         (["list", "--step", "reserve"], "step must be one of reserve-quota"),
-        (["skip", "--step", "capture", "--reason", "x"], "step must be one of"),
+        (["skip", "--step", "capture", "--reason", "x", "--yes"], "step must be one of"),
         (["show", " "], "name a saga by its id"),
         (["show", "a/b"], "name a saga by its id"),
         (["show", "not-an-id"], "must be a UUID"),
@@ -179,7 +179,7 @@ async def test_why_tells_the_story_with_the_commands_to_type(desk: Desk) -> None
         (["skip", "ID", "--reason", "x", "--answer", "{bad"], """--answer is a JSON object, such as '{"reservation_id": "..."}'"""),
         (["skip", "ID", "--reason", "x", "--answer", ""], "--answer is a JSON object"),
         (["retry", "--state", "PARKED", "--reason", "x", "--json"], "say --yes"),
-        (["retry", "--state", "COMPLETED", "--reason", "x"], "must be a state that is not final"),
+        (["retry", "--state", "COMPLETED", "--reason", "x", "--yes"], "must be a state that is not final"),
     ],
 )
 async def test_what_cannot_run_is_one_clear_line_and_exit_code_2(desk: Desk, words: list[str], told: str) -> None:
@@ -250,13 +250,14 @@ async def test_two_operators_are_told_apart_by_the_subjects_of_their_tokens(desk
     assert [attempt["actor"] for attempt in await desk.audit(id)] == ["Ada", "Grace"]
 
 
-async def test_json_without_a_terminal_asks_nobody_and_does_nothing(desk: Desk) -> None:
+async def test_without_a_terminal_nobody_is_asked_and_nothing_is_done(desk: Desk) -> None:
     id = await desk.bring_to(State.PARKED)
-    words = ("saga", "retry", "--tenant", desk.tenant_id, "--reason", "x", "--json")
-    refused = await oaas(*words, answering="y\n")
-    assert (refused.exit_code, "say --yes" in flat(refused), refused.stdout) == (2, True, "")
+    words = ("saga", "retry", "--tenant", desk.tenant_id, "--reason", "x")
+    for how in ((), ("--json",)):
+        refused = await oaas(*words, *how)
+        assert (refused.exit_code, "say --yes" in flat(refused), refused.stdout) == (2, True, "")
     assert (await desk.show(id))["state"] == "PARKED"
-    assert json.loads((await oaas(*words, "--yes")).stdout)["done"] == 1
+    assert json.loads((await oaas(*words, "--json", "--yes")).stdout)["done"] == 1
 
 
 def test_lengths_of_time_read_well() -> None:

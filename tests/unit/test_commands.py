@@ -51,6 +51,33 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(words: list[str], told: str
     assert "Traceback" not in failed.output
 
 
+@pytest.mark.parametrize(
+    ("words", "kind", "told"),
+    [
+        (["check", "nonsense"], "mistake", "there is no check"),
+        (["token"], "mistake", "--scope is missing: what it may do"),
+        (["dead-letters", "show", "abc"], "mistake", "LETTER must be a UUID"),
+        (["dead-letters", "list", "--limit", "900"], "mistake", "--limit must be at most 200"),
+        (["dead-letters", "lst"], "mistake", "Did you mean 'list'?"),
+        (["dead-letters", "archive", "--queue", "x"], "mistake", "--reason is missing: say why"),
+        (["dead-letters", "groups"], "mistake", "no platform runs in this home"),
+        (["saga", "pause", "x", "--reason", ""], "mistake", "--reason is missing: say why"),
+        (["reconcile", "mend", "x", "--tenant", "x"], "mistake", "--reason is missing: say why"),
+    ],
+)
+def test_with_json_a_mistake_is_one_document_on_standard_error(words: list[str], kind: str, told: str) -> None:
+    failed = oaas(*words, "--json")
+    assert (failed.exit_code, failed.stdout) == (2, ""), failed.output
+    error = json.loads(failed.stderr)["error"]
+    assert (error["kind"], error["exit_code"], told in error["message"]) == (kind, 2, True), error
+
+
+def test_what_is_wrong_is_marked_wrong_and_its_command_is_not_broken() -> None:
+    checked = oaas("check", "settings")
+    assert "wrong settings   OAAS_POSTGRES_URL is not set  →  oaas up\n" in checked.stdout
+    assert "missing" not in checked.stdout
+
+
 def test_a_wrong_setting_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAAS_API_PORT", "abc")
     failed = oaas("settings")

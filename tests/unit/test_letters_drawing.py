@@ -124,6 +124,37 @@ def test_the_next_command_keeps_the_filters_that_were_given() -> None:
     assert f"--fingerprint f00df00df00df00d --tenant {ID} --not-native --reason" in text
 
 
+@pytest.mark.parametrize(("state", "verb"), [(None, "replay"), ("DEAD", "replay"), ("ARCHIVED", "restore"), ("REPLAYING", "replays")])
+def test_the_next_command_fits_the_state_that_was_asked_for(state: str | None, verb: str) -> None:
+    one = {"groups": [group(1)], "total": 1, "causes": 1}
+    text = drawn(letters_drawing.draw_groups, one, f"--state {state}" if state else "", NOW, state)
+    assert "1 letter, 1 cause\n" in text
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("  oaas")] == ["show", verb]
+
+
+def test_what_is_handled_is_neither_sent_nor_restored() -> None:
+    text = drawn(letters_drawing.draw_groups, {"groups": [group(1)], "total": 1, "causes": 1}, "--state SETTLED", NOW, "SETTLED")
+    assert ("replay " in text, "restore" in text, "there is nothing to do" in text) == (False, False, True)
+
+
+def test_what_a_list_leaves_out_is_counted() -> None:
+    text = drawn(letters_drawing.draw_groups, {"groups": [group(9)], "total": 12, "causes": 4}, "", NOW)
+    assert "... and 3 more causes" in text
+    revision = {"revision": 1, "actor": "Ada", "at": at(), "reason": "x", "diff": []}
+    death = {"at": at(), "build": "b", "replay_id": None, "error": "x"}
+    long = letter(revision=12, revisions=[revision] * 12, deaths=11, deaths_history=[death] * 11, stack="line\n" * 40)
+    text = drawn(letters_drawing.draw_letter, long, NOW)
+    for told in ("... and 2 more revisions", "... and 1 more death", "... 28 lines before; --json has all of them"):
+        assert told in text
+
+
+def test_an_error_of_pydantic_is_told_without_its_address() -> None:
+    error = "1 validation error\nsku\n  Field required\n    For further information visit https://errors.pydantic.dev/2.14/v/missing"
+    one = {"groups": [group(1, error=error)], "total": 1, "causes": 1}
+    texts = [drawn(letters_drawing.draw_groups, one, "", NOW), drawn(letters_drawing.draw_letter, letter(error=error, stack=error), NOW)]
+    assert all("Field required" in text and "://" not in text for text in texts), texts
+
+
 def test_no_letters_is_good_news() -> None:
     none: dict[str, Any] = {"groups": [], "total": 0, "causes": 0}
     assert drawn(letters_drawing.draw_groups, none, "", NOW).strip() == "no dead letters: nothing to do"
@@ -261,9 +292,14 @@ def test_every_command_teaches_with_an_example(command: str) -> None:
 
 
 def test_a_drained_file_says_what_to_do_with_it() -> None:
-    drainage = Drainage(taken={"inventory.commands.0.dead": 3}, left={"inventory.commands.0.dead": 2})
+    drainage = Drainage(before=18, taken={"inventory.commands.0.dead": 3}, left={"inventory.commands.0.dead": 2})
     text = drawn(draw_drainage, drainage, Path("letters.ndjson"))
-    for told in ("3 letters are in letters.ndjson", "3  inventory.commands.0.dead", "2 more", "oaas dead-letters load letters.ndjson"):
+    for told in (
+        "3 letters added to letters.ndjson, 21 in it now",
+        "3  inventory.commands.0.dead",
+        "2 letters more came",
+        "oaas dead-letters load letters.ndjson",
+    ):
         assert told in text
     loading = Loading("", sent=2, bad={7: "it is no JSON [red]"})
     assert "letters.ndjson, line 7: it is no JSON [red]" in drawn(draw_loading, loading, Path("letters.ndjson"))

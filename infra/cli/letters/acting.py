@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.cli.letters.filters import Ids, Reason, Url, Yes, confirm, filtered, require_somebody
+from infra.cli.asking import confirm, require_somebody
+from infra.cli.letters.filters import Ids, Reason, Url, Yes, filtered
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 acting_app: Final = typer.Typer(rich_markup_mode="markdown")
@@ -58,7 +59,7 @@ def _act(verb: str, body: dict[str, Any], *, dry_run: bool, yes: bool, url: str 
     from infra.cli.letters.client import PATH, act_on_letters
 
     if not dry_run:
-        require_somebody(yes=yes, as_json=as_json)
+        require_somebody(yes=yes)
     with here(url) as client:
         counted = client.post(f"{PATH}/{verb}", {**body, "dry_run": True})
         nothing_more = dry_run or not counted["done"]

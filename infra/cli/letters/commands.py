@@ -52,7 +52,7 @@ def groups(chosen: dict[str, Any], url: Url = None, json_: Json = False) -> None
 
     with here(url) as client:
         found = client.get(f"{PATH}/groups", **as_query(chosen))
-    print_json(found) if json_ else draw_groups(OUT, found, as_flags(chosen), now())
+    print_json(found) if json_ else draw_groups(OUT, found, as_flags(chosen), now(), chosen.get("state"))
 
 
 @letters_app.command("list", help=_LIST_HELP, rich_help_panel=_PANEL)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
+from infra.cli.plainly import ERRORS, JSON, OUT, Stopped, plainly, print_json
 
 T = TypeVar("T")
 
@@ -52,9 +52,9 @@ def drain(
     queues = [origins[name.removesuffix(".dead")] for name in queue or origins]
     with Counting(ERRORS, "drain", _PROGRESS_AFTER_S) as counting:
         told = run(settings_here(), queues, to, force=force, told=lambda so_far: counting.told(so_far.total, sum(so_far.there.values())))
-        drainage = _until_interrupted(told, f"stopped; what was taken is safe in {to}, run it again for the rest")
+        drainage = _until_interrupted(told, f"what was taken is safe in {to}, run it again for the rest")
     if json_:
-        print_json({"taken": drainage.taken, "total": drainage.total, "left": drainage.left})
+        print_json({"taken": drainage.taken, "total": drainage.total, "in_file": drainage.in_file, "left": drainage.left})
     else:
         draw_drainage(OUT, drainage, to)
 
@@ -73,7 +73,7 @@ def load(
 
     with Counting(ERRORS, "load", _PROGRESS_AFTER_S) as counting:
         told = run(settings_here(), file, again=again, told=lambda so_far: counting.told(so_far.looked_at, so_far.total))
-        loading = _until_interrupted(told, f"stopped; it remembers how far it got, run it again for the rest of {file}")
+        loading = _until_interrupted(told, f"it remembers how far it got, run it again for the rest of {file}")
     if json_:
         print_json({"sent": loading.sent, "bad": loading.bad})
     else:
@@ -83,9 +83,8 @@ def load(
 
 
 def _until_interrupted(work: Coroutine[Any, Any, T], otherwise: str) -> T:
-    """What comes of it; Ctrl-C ends with what that means and exit code 1."""
+    """What comes of it; raises Stopped saying what that means after Ctrl-C."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        ERRORS.print(otherwise, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise Stopped(otherwise) from None

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.cli.desk_drawing import plain, span
+from infra.cli.plainly import counted
 
 Json = Mapping[str, Any]
 
@@ -25,6 +26,8 @@ _FRAMES_MAX: Final = 12
 _PAYLOAD_LINES_MAX: Final = 60
 _HISTORY_MAX: Final = 10
 _COUNTED_MAX: Final = 6
+_SEE_ALSO: Final = re.compile(r"\s*For further information visit https?://\S+")
+"""What pydantic adds to each of its errors; it says nothing about the letter."""
 
 
 def draw_letters(out: Console, page: Json, now: datetime) -> None:
@@ -53,30 +56,42 @@ def draw_letters(out: Console, page: Json, now: datetime) -> None:
         out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
 
 
-def draw_groups(out: Console, found: Json, chosen: str, now: datetime) -> None:
-    """The causes, the most frequent first, and what to type next. `chosen`: the filters that were given, as flags."""
+def draw_groups(out: Console, found: Json, chosen: str, now: datetime, state: str | None = None) -> None:
+    """The causes, the most frequent first, and what to type next. `chosen`: the filters as flags; `state`: which was asked for."""
     if not found["groups"]:
         out.print("no dead letter fits" if chosen else "no dead letters: nothing to do", style="green")
         return
-    heading = f"{_number(found['total'])} letters, {_number(found['causes'])} causes"
+    heading = f"{counted(found['total'], 'letter')}, {counted(found['causes'], 'cause')}"
     out.print(heading, style="bold", highlight=False)
     for one in sorted(found["groups"], key=lambda group: (-group["count"], group["fingerprint"])):
         out.print()
         seen = f"last {ago(one['last_seen'], now)}, first {ago(one['first_seen'], now)}"
-        tenants = f"{_number(one['tenants'])} {'tenant' if one['tenants'] == 1 else 'tenants'}"
+        tenants = counted(one["tenants"], "tenant")
         out.print(Text.assemble((f"{one['count']:>7}  ", "bold red"), (plain(one["fingerprint"]), "bold"), f"  {seen}, {tenants}"))
         out.print(Text(f"         {plain(one['exception_type'])}: {_one_line(one['error'])}", "red"), no_wrap=True, overflow="ellipsis")
         out.print(Text(f"         {_counted(one['types'])} on {_counted(one['queues'])}"))
+    if (more := found["causes"] - len(found["groups"])) > 0:
+        out.print()
+        out.print(f"  ... and {counted(more, 'more cause')}, of fewer letters; filters such as --queue narrow it down", style="dim")
     first = max(found["groups"], key=lambda group: group["count"])
     out.print()
-    cause = f"--fingerprint {first['fingerprint']} {chosen}".strip()
-    draw_next(
-        out,
-        {
-            f"oaas dead-letters show {first['sample']}": "one of the most frequent: what, where, why",
-            f"oaas dead-letters replay {cause} --reason '...' --dry-run": "what sending them again would do",
-        },
-    )
+    draw_next(out, _about(first, chosen, state))
+
+
+def _about(group: Json, chosen: str, state: str | None) -> dict[str, str]:
+    """What to type about the letters of a cause, as they are in this state; None: those that are open."""
+    command, cause = "oaas dead-letters", f"--fingerprint {group['fingerprint']} {chosen}".strip()
+    steps = {f"{command} show {group['sample']}": "one of the most frequent: what, where, why"}
+    match state:
+        case "ARCHIVED":
+            steps[f"{command} restore {cause} --reason '...' --dry-run"] = "what taking them out of the archive would do"
+        case "REPLAYING":
+            steps[f"{command} replays --state RUNNING"] = "who is sending them again"
+        case "SETTLED":
+            steps[f"{command} list {cause}"] = "which; they are handled, there is nothing to do"
+        case _:
+            steps[f"{command} replay {cause} --reason '...' --dry-run"] = "what sending them again would do"
+    return steps
 
 
 def draw_letter(out: Console, letter: Json, now: datetime) -> None:
@@ -133,7 +148,10 @@ def own_frames(stack: str) -> Iterator[str]:
         if frame and not _OTHERS.search(frame["file"]):
             code = "" if _FRAME.match(following) else following.strip()
             found.append(f"{_short(frame['file'])}:{frame['line']} {frame['name']}   {code}")
-    yield from (plain(line) for line in (found or lines)[-_FRAMES_MAX:])
+    frames = found or [line for line in lines if not _SEE_ALSO.fullmatch(line)]
+    if (more := len(frames) - _FRAMES_MAX) > 0:
+        yield f"... {counted(more, 'line')} before; --json has all of them"
+    yield from (plain(line) for line in frames[-_FRAMES_MAX:])
 
 
 def as_text(cells: Iterable[str | Text]) -> Iterator[Text]:
@@ -166,7 +184,7 @@ def _facts(out: Console, letter: Json, now: datetime) -> None:
     native = ", by the broker: its workers died on it" if letter["is_native"] else ""
     facts = {
         "letter": f"{letter['id']}   revision {letter['revision']}",
-        "died": f"{died}{times}, after {letter['attempts']} attempts{native}",
+        "died": f"{died}{times}, after {counted(letter['attempts'], 'attempt')}{native}",
         "on": f"{plain(letter['queue'])}, in {plain(letter['service'])} of build {plain(letter['build']) or 'unknown'}",
         "about": plain(letter["subject"]),
         "tenant": letter["tenant"],
@@ -199,7 +217,7 @@ def _payload(out: Console, letter: Json) -> None:
     for line in lines[:_PAYLOAD_LINES_MAX]:
         out.print(Text(f"  {plain(line)}"), soft_wrap=True)
     if len(lines) > _PAYLOAD_LINES_MAX:
-        out.print(f"  ... {len(lines) - _PAYLOAD_LINES_MAX} more lines; --json has all of it", highlight=False, style="dim")
+        out.print(f"  ... and {counted(len(lines) - _PAYLOAD_LINES_MAX, 'more line')}; --json has all of it", highlight=False, style="dim")
 
 
 def _history(out: Console, letter: Json, now: datetime) -> None:
@@ -211,12 +229,19 @@ def _history(out: Console, letter: Json, now: datetime) -> None:
         for change in one["diff"]:
             before, after = (plain(json.dumps(change[name], ensure_ascii=False)) for name in ("before", "after"))
             out.print(Text(f"     {plain(change['path'])}: {before} -> {after}"), soft_wrap=True)
+    _more(out, letter["revision"], "revision")
     if len(letter["deaths_history"]) > 1:
         out.print()
         out.print(Text("When it died", "bold"))
         for one in letter["deaths_history"][:_HISTORY_MAX]:
             replay = f", replayed by {one['replay_id']}" if one["replay_id"] else ""
             out.print(Text(f"  {clock(one['at'])}  build {plain(one['build'])}{replay}: {_one_line(one['error'])}"), soft_wrap=True)
+        _more(out, letter["deaths"], "death")
+
+
+def _more(out: Console, number: int, what: str) -> None:
+    if (more := number - _HISTORY_MAX) > 0:
+        out.print(f"  ... and {counted(more, f'more {what}')}", highlight=False, style="dim")
 
 
 def _counted(numbers: Mapping[str, int]) -> str:
@@ -226,14 +251,10 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return plain(" ".join(text.split()))
+    return plain(" ".join(_SEE_ALSO.sub("", text).split()))
 
 
 def _short(file: str) -> str:
     """The path from the folder of ours that it is in."""
     found = re.search(r"(?:^|/)((?:contracts|infra|sagas|services|tests)/.+)$", file)
     return found[1] if found else file
-
-
-def _number(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-import sys
+import shlex
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from infra.cli.plainly import ERRORS
+from infra.cli.asking import WHY, require_reason
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGO: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhd])")
@@ -31,7 +31,8 @@ _FLAGS: Final[Mapping[str, Any]] = {
     "state": Annotated[str | None, _which(help="DEAD, REPLAYING, SETTLED or ARCHIVED; what is open if it is left out")],
     "since": Annotated[str | None, _which(help="died at or after: 30m, 2h, 7d ago, or a time such as 2026-03-01T22:00Z")],
     "until": Annotated[str | None, _which(help="died before, written the same way")],
-    "attempts_min": Annotated[int | None, _which(min=0, help="was tried at least so often")],
+    "attempts_min": Annotated[int | None, _which(min=1, help="was tried at least so often")],
+    "readable": Annotated[bool | None, _which("--readable/--not-readable", help="a message that can be read, or something else")],
     "native": Annotated[bool | None, _which("--native/--not-native", help="given up by the broker (its workers died) or by our code")],
 }
 
@@ -39,7 +40,7 @@ _FLAGS: Final[Mapping[str, Any]] = {
 Ids = Annotated[
     list[UUID] | None, typer.Argument(help="letters by their ids; or leave them out and say which with filters", show_default=False)
 ]
-Reason = Annotated[str, typer.Option(help="why: it is kept with your name in the audit", show_default=False)]
+Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting")]
 Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
 
@@ -49,7 +50,7 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(**words: Any) -> None:
         chosen = {name: words.pop(name) for name in _FLAGS}
-        command(_said(chosen), **words)
+        command(_chosen(chosen), **words)
 
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[1:]
@@ -61,19 +62,6 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def require_somebody(*, yes: bool, as_json: bool) -> None:
-    """Raises ValueError if nobody could answer the question that is to come."""
-    if as_json and not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise ValueError("nobody is there to be asked: say --yes to act on what is found, or --dry-run to count it")
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless it is answered already; ends with exit code 1 if the answer is no."""
-    if not yes and not typer.confirm(question, err=True):
-        ERRORS.print("nothing was done")
-        raise typer.Exit(1)
-
-
 def as_query(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The filters as parameters of a URL."""
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in chosen.items()}
@@ -81,14 +69,16 @@ def as_query(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_flags(chosen: Mapping[str, Any]) -> str:
     """The filters as a person types them."""
-    flags = {name: value for name, value in chosen.items() if name != "native"}
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
-    if "native" in chosen:
-        words.append("--native" if chosen["native"] else "--not-native")
-    return " ".join(words)
+    return " ".join(_flag(name.replace("_", "-"), value) for name, value in chosen.items())
 
 
-def _said(chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--not-{name}"
+    return f"--{name} {shlex.quote(str(value))}"
+
+
+def _chosen(chosen: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in chosen.items() if value is not None}
     if "state" in found:
         found["state"] = found["state"].upper()

@@ -3,14 +3,16 @@
 Exit codes: 0 done; 1 something was refused; 2 it could not run as asked.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
-from infra.cli.letters.filters import Reason, Url, Yes, as_query, confirm, filtered, require_somebody
-from infra.cli.plainly import ERRORS, JSON, OUT, Refused, plainly, print_json
+from infra.cli.asking import confirm, is_somebody_there, require_somebody
+from infra.cli.letters.filters import Reason, Url, Yes, as_flags, as_query, filtered
+from infra.cli.plainly import ERRORS, JSON, OUT, Refused, counted, plainly, print_json
 
 if TYPE_CHECKING:
     from infra.cli.desk_client import DeskClient
@@ -55,15 +57,16 @@ def edit(
     if set_ and file:
         raise ValueError("say what it shall say in one way: --set or --file")
     if not dry_run:
-        require_somebody(yes=yes, as_json=json_)
+        require_somebody(yes=yes)
+    from_file = None if file is None else read_data("--file", file)
     with here(url) as client:
         found = client.get(f"{PATH}/{letter}")
         body = found["body"]
         if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
             raise Refused(f"letter {letter} is no message that can be read, so nothing of it can be changed; it can be archived")
         asked = {"reason": reason, "revision": found["revision"]}
-        if set_ or file:
-            data = read_data(file) if file else changed_with(body["data"], set_ or [])
+        if set_ or from_file is not None:
+            data = changed_with(body["data"], set_ or []) if from_file is None else from_file
             _edit(client, letter, {**asked, "data": data}, dry_run=dry_run, yes=yes, as_json=json_)
         else:
             _edit_by_hand(client, letter, body["data"], asked, dry_run=dry_run, yes=yes, as_json=json_)
@@ -78,12 +81,14 @@ def _edit_by_hand(client: "DeskClient", letter: UUID, data: Any, asked: dict[str
         while True:
             try:
                 return _edit(client, letter, {**asked, "data": draft.edited()}, dry_run=dry_run, yes=yes, as_json=as_json)
-            except (ValueError, Misconfigured) as error:
-                ERRORS.print(str(error), style="red", highlight=False, markup=False)
             except Refused as error:
-                raise Refused(f"{error}. What you wrote is kept in {draft.kept()}") from None
+                raise Refused(f"{error}{draft.kept()}") from None
+            except (ValueError, Misconfigured) as error:
+                if not is_somebody_there():
+                    raise Misconfigured(f"{error}{draft.kept()}") from None
+                ERRORS.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
             if not typer.confirm("edit it again?", default=True, err=True):
-                raise ValueError(f"nothing was changed; what you wrote is kept in {draft.kept()}")
+                raise ValueError(f"nothing was changed{draft.kept()}")
 
 
 def _edit(client: "DeskClient", letter: UUID, wanted: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
@@ -112,7 +117,7 @@ def _edit(client: "DeskClient", letter: UUID, wanted: dict[str, Any], *, dry_run
 @filtered
 def export(
     chosen: dict[str, Any],
-    to: Annotated[Path, typer.Option(help="the file, which must not be there yet")] = ...,  # type: ignore[assignment]  # required
+    to: Annotated[Path, typer.Option(help="the file, which must not be there yet", show_default=False)] = ...,  # type: ignore[assignment]  # typer's way to say that it is required
     url: Url = None,
     json_: Annotated[bool, JSON] = False,
 ) -> None:
@@ -122,16 +127,34 @@ def export(
     from infra.cli.letters.editing import written_whole
 
     count = 0
-    with written_whole(to) as file, here(url) as client:
-        for piece in client.get_lines(f"{PATH}/export", **as_query(chosen)):
-            file.write(piece)
-            count += piece.count(b"\n")
+    with here(url) as client:
+        with written_whole("--to", to) as file:
+            for piece in client.get_lines(f"{PATH}/export", **as_query(chosen)):
+                file.write(piece)
+                count += piece.count(b"\n")
+        left_out = _left_out(client, chosen)
     if json_:
-        print_json({"letters": count, "file": str(to)})
+        print_json({"letters": count, "unreadable": left_out, "file": str(to)})
         return
-    OUT.print(f"{count} letters are in {to}", style="bold", highlight=False, soft_wrap=True)
-    if count:
-        draw_next(OUT, {f"oaas dead-letters import {to} --reason '...' --dry-run": "when they are mended: what would change"})
+    OUT.print(f"{counted(count, 'letter')} in {to}", style="bold", highlight=False, soft_wrap=True)
+    steps = (
+        {f"oaas dead-letters import {shlex.quote(str(to))} --reason '...' --dry-run": "when they are mended: what would change"}
+        if count
+        else {}
+    )
+    if left_out:
+        OUT.print(f"{counted(left_out, 'letter')} left out: what it says cannot be read, so it cannot be mended", highlight=False)
+        steps[f"oaas dead-letters list {as_flags({**chosen, 'readable': False})}"] = "what was left out"
+    draw_next(OUT, steps)
+
+
+def _left_out(client: "DeskClient", chosen: dict[str, Any]) -> int:
+    """How many of the letters that fit no export can have."""
+    from infra.cli.letters.client import PATH
+
+    if "readable" in chosen:
+        return 0 if chosen["readable"] else int(client.get(f"{PATH}/groups", **as_query(chosen))["total"])
+    return int(client.get(f"{PATH}/groups", **as_query({**chosen, "readable": False}))["total"])
 
 
 @mending_app.command("import", help=_IMPORT_HELP, rich_help_panel=_PANEL)
@@ -148,10 +171,11 @@ def import_(
     from infra.cli.desk_client import here
     from infra.cli.letters.acts_drawing import draw_imported
     from infra.cli.letters.client import import_lines
+    from infra.cli.letters.editing import lines_of
 
-    lines = file.read_bytes().split(b"\n")
     if not dry_run:
-        require_somebody(yes=yes, as_json=json_)
+        require_somebody(yes=yes)
+    lines = lines_of("FILE", file)
     with here(url) as client, Counting(ERRORS, "import", _PROGRESS_AFTER_S) as counting:
         imported = import_lines(client, lines, reason, dry_run=True, told=lambda sent: counting.told(sent, len(lines)))
         if not json_:

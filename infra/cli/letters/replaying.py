@@ -9,7 +9,8 @@ from uuid import UUID
 
 import typer
 
-from infra.cli.letters.filters import Ids, Reason, Url, Yes, confirm, filtered, require_somebody
+from infra.cli.asking import WHY, confirm, require_somebody
+from infra.cli.letters.filters import Ids, Reason, Url, Yes, filtered
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _require_one_way(ways: list[bool], *, dry_run: bool, planned: bool) -> None:
 
 def _said(reason: str | None) -> str:
     if not reason or not reason.strip():
-        raise ValueError("--reason is missing: why is it done? It is kept with your name in the audit")
+        raise ValueError(f"--reason is missing: {WHY}")
     return reason
 
 
@@ -147,7 +148,7 @@ def _plan(client: "DeskClient", wish: dict[str, Any], *, dry_run: bool, yes: boo
     from infra.cli.letters.replays_drawing import draw_plan, to_do
 
     if not dry_run:
-        require_somebody(yes=yes, as_json=as_json)
+        require_somebody(yes=yes)
     plan = client.post(f"{PATH}/replays", wish)
     is_nothing = not plan["total"]
     if not as_json:

@@ -35,14 +35,14 @@ def lists(transaction: Transactions, sweeper_pool: AsyncEngine) -> APIRouter:
     async def list_letters(operator: Ops, query: Annotated[LetterQuery, Query()]) -> LetterPage:
         """Those that somebody has to see to, unless a state is asked for. One that dies again meanwhile may be met twice or not at all."""
         after = None if query.cursor is None else decode_cursor(query.cursor)
-        found = await search.page(query.wanted(operator), after, query.limit)
+        found = await search.page(await query.wanted(operator, search), after, query.limit)
         following = encode_cursor(found[-1].died_at, found[-1].id) if len(found) == query.limit else None
         return LetterPage(letters=[LetterView.of(one) for one in found], next=following)
 
     @routes.get("/groups", summary="Dead letters by their cause, the largest groups first")
     async def list_groups(operator: Ops, query: Annotated[LetterFilter, Query()]) -> GroupsView:
         """How many letters each cause has, since when, of whom, and one of them."""
-        found = await search.groups(query.wanted(operator))
+        found = await search.groups(await query.wanted(operator, search))
         return GroupsView.of(found, await _errors(transaction, [group.sample for group in found.groups]))
 
     return routes

@@ -81,10 +81,11 @@ class _Desk:
             if body.letters is not None:
                 return await self._named(operator, body.letters, asked, as_of, dry_run=body.dry_run)
             try:
-                fitting = body.fitting(verb).wanted(operator)
+                fitting = body.fitting(verb)
             except ValueError as error:
                 raise Problem(422, "Not valid", "Wrong: filter", errors=[FieldError(field="filter", message=str(error))]) from error
-            return await self._fitting(fitting, asked, as_of, dry_run=body.dry_run)
+            wanted = await fitting.wanted(operator, self._search, "filter.")
+            return await self._fitting(wanted, asked, as_of, dry_run=body.dry_run)
 
         return act_on_letters
 

@@ -63,7 +63,7 @@ def _exchanging(own: APIRouter, transaction: Transactions, search: LetterSearch,
     @own.get("/export", summary="Letters that can be edited, one JSON line each", response_class=StreamingResponse)
     async def export_letters(operator: Ops, query: Annotated[LetterFilter, Query()]) -> StreamingResponse:
         """Those that fit, in pieces as they are read. Secrets are hidden; sent back like that they stay what they are."""
-        wanted = query.wanted(operator)
+        wanted = await query.wanted(operator, search)
         async with transaction(wanted.tenant_id or NOBODY) as scope:
             said = query.model_dump_json(exclude_none=True)
             await record(scope, [Entry(actor=operator.subject, verb="export", reason="", outcome=Outcome.DONE, filter=said)])
