@@ -69,6 +69,8 @@ class Imbalance:
     stored: str
     counted: str
     changed_at: datetime
+    lacks_refunds: bool = False
+    """Of the ledger: mending it enters refunds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from infra.cli.asking import WHY, confirm, is_somebody_there, require_reason
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 reconcile_app: Final = typer.Typer(
@@ -23,17 +24,18 @@ Kind = Annotated[str, typer.Argument(help="what is wrong, as `oaas reconcile` na
 Whose = Annotated[str, typer.Option(help="id of the tenant", show_default=False)]
 Order = Annotated[str | None, typer.Option(help="id of the order")]
 Key = Annotated[str | None, typer.Option(help="what does not balance: SHOP/SKU or a month")]
-Reason = Annotated[str, typer.Option(help="why: it is kept with your name in the audit", show_default=False)]
+Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
 
 _PROGRESS_AFTER_S: Final = 2.0
 _MEND_HELP: Final = """Mend one thing: the service that owns it does it, in its own transaction.
 
-It is looked at once more before: what is not there any more is refused.
+It is looked at once more before: what is not there any more is refused. Where it cancels an order, releases goods or moves money,
+it says so and asks; `--yes` answers that.
 
-Example: `oaas reconcile mend orphan-stock --tenant ID --order ID --reason 'ticket 4711'`"""
-_ACCEPT_HELP: Final = """Accept that one thing stays as it is, because no command can mend it; it counts no more until it changes.
+Examples: `oaas reconcile mend orphan-stock --tenant ID --order ID --reason 'ticket 4711'`, and with `--dry-run` what that would do"""
+_ACCEPT_HELP: Final = """Accept that one thing stays as it is: known and right, or mended by no command. It counts no more until it changes.
 
-Example: `oaas reconcile accept stock-differs --tenant ID --order ID --reason 'counted by hand'`"""
+Example: `oaas reconcile accept stock-differs --tenant ID --order ID --reason 'ticket 4711: they want one only'`"""
 
 
 @reconcile_app.callback()
@@ -60,23 +62,55 @@ def reconcile(
 
 @reconcile_app.command(help=_MEND_HELP)
 @plainly
-def mend(kind: Kind, tenant: Whose, reason: Reason, order: Order = None, key: Key = None, url: Url = None, json_: Json = False) -> None:
-    _act("mend", kind, tenant, order or key, reason, url, as_json=json_)
+def mend(
+    kind: Kind,
+    tenant: Whose,
+    reason: Reason,
+    order: Order = None,
+    key: Key = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would do")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask, whatever a customer will notice of it")] = False,
+    url: Url = None,
+    json_: Json = False,
+) -> None:
+    from infra.cli.desk_client import here
+    from infra.cli.reconcile_drawing import draw_foreseen, question
+
+    asked = _asked(kind, tenant, order or key, reason)
+    with here(url) as client:
+        foreseen = client.post(f"{PATH}/mend", {**asked, "dry_run": True})
+        if not json_:
+            draw_foreseen(OUT, foreseen)
+        elif dry_run:
+            print_json(foreseen)
+        if dry_run:
+            return
+        if foreseen["confirm"] is not None:
+            if not yes and not is_somebody_there():
+                raise ValueError(f"{foreseen['mending']}. Nobody is there to be asked, no terminal: say --yes if that is wanted")
+            confirm(question(foreseen["confirm"], asked["key"]), yes=yes)
+        answer = client.post(f"{PATH}/mend", {**asked, "confirm": foreseen["confirm"]})
+    _tell(answer, as_json=json_)
 
 
 @reconcile_app.command(help=_ACCEPT_HELP)
 @plainly
 def accept(kind: Kind, tenant: Whose, reason: Reason, order: Order = None, key: Key = None, url: Url = None, json_: Json = False) -> None:
-    _act("accept", kind, tenant, order or key, reason, url, as_json=json_)
-
-
-def _act(verb: str, kind: str, tenant: str, key: str | None, reason: str, url: str | None, *, as_json: bool) -> None:
     from infra.cli.desk_client import here
 
+    asked = _asked(kind, tenant, order or key, reason)
+    with here(url) as client:
+        answer = client.post(f"{PATH}/accept", asked)
+    _tell(answer, as_json=json_)
+
+
+def _asked(kind: str, tenant: str, key: str | None, reason: str) -> dict[str, Any]:
     if key is None:
         raise ValueError("say what: --order ID, or --key for what does not balance")
-    with here(url) as client:
-        answer = client.post(f"{PATH}/{verb}", {"kind": kind, "tenant": tenant, "key": key, "reason": reason})
+    return {"kind": kind, "tenant": tenant, "key": key, "reason": reason}
+
+
+def _tell(answer: dict[str, Any], *, as_json: bool) -> None:
     print_json(answer) if as_json else OUT.print(answer["done"], highlight=False, soft_wrap=True)
 
 
@@ -85,13 +119,13 @@ def _compared(client: Any, chosen: dict[str, Any]) -> dict[str, Any]:
     from infra.cli.counting import Counting
 
     whole: dict[str, Any] = {"findings": [], "orders": 0, "tenants": 0, "cut": []}
-    after = None
+    after = after_order = None
     with Counting(ERRORS, "comparing the books of tenants", _PROGRESS_AFTER_S) as counting:
         while True:
-            answer = client.post(PATH, {**chosen, "after": after})
+            answer = client.post(PATH, {**chosen, "after": after, "after_order": after_order})
             for name in whole:
                 whole[name] += answer[name]
             counting.told(whole["tenants"], whole["tenants"] + answer["left"])
-            after = answer["next"]
+            after, after_order = answer["next"], answer["next_order"]
             if after is None:
                 return whole

@@ -140,7 +140,12 @@ async def _locked(scope: Scope, case: Case) -> Order:
     book = await repository.lock_orders(scope, [OrderId(case.order_id)])
     if not book.orders:
         raise NothingToMend(f"there is no order {case.key}")
-    return book.find(OrderId(case.order_id))
+    order = book.find(OrderId(case.order_id))
+    seen = next((line.state for line in case.lines if line.book == "order"), None)
+    # What mending does to it was agreed to as it was seen.
+    if order.status != seen:
+        raise NothingToMend(f"order {case.key} was {seen or 'not there'} and is {order.status} now: look again")
+    return order
 
 
 def _sent(scope: Scope, order: Order, event: Event) -> str:

@@ -93,6 +93,7 @@ async def charges(scope: Scope) -> list[Imbalance]:
             stored=row["charge"],
             counted=f"{row['charges']} charges and {row['refunds']} refunds",
             changed_at=row["changed_at"],
+            lacks_refunds=row["charges"] > row["refunds"] and (row["refunds"] > 0 or row["charge"] == "REFUNDED"),
         )
         for row in await scope.connection.fetch(_CHARGES, scope.tenant_id)
     ]

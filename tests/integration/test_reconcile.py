@@ -226,7 +226,7 @@ async def test_what_is_wrong_is_found_mended_by_the_printed_command_and_gone(
             break
         command = wrong[0]["command"]
         assert command.startswith(f"oaas reconcile mend {wrong[0]['kind']} --tenant {town.tenant_id} ")
-        mended = await oaas(command)
+        mended = await oaas(f"{command} --yes")
         assert mended.exit_code == 0, f"{command}: {mended.output}"
         await town.sweep()
     assert await kinds(town) == set()

@@ -20,6 +20,7 @@ from infra.cli.main import app
 from infra.reconcile import known_tenants, open_keepers
 from infra.settings import Settings
 from services.ops.books.comparing import Comparing
+from services.orders.use_cases import prepare_order
 from tests.conformance.places import opened
 from tests.integration.processes import Pools, pools
 from tests.integration.town import Town, a_town
@@ -121,6 +122,53 @@ async def test_what_has_changed_at_the_second_look_is_not_found(town: Town, monk
     assert await compared(town) == []
 
 
+async def test_the_second_look_at_many_tenants_waits_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    towns = [await town.of_another_tenant().open() for _ in range(3)]
+    for one in towns:
+        await one.corrupt("UPDATE inventory.stock SET held = held + 2, available = available - 2 WHERE tenant_id = $1")
+    pauses, pause, second = list[float](), asyncio.sleep, 0.0625
+
+    async def counted(seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(seconds)
+
+    async with open_keepers(town.settings) as keepers:
+        comparing = Comparing(keepers, town.transactions["ops"], town.settings)
+        looks = [await comparing.look(one.tenant_id, clock.now()) for one in towns]
+        monkeypatch.setattr("services.ops.books.comparing._SECOND_LOOK_AFTER_S", second)
+        monkeypatch.setattr("services.ops.books.comparing.asyncio.sleep", counted)
+        compared = await comparing.settle(looks)
+    assert [[found.kind for found in one.findings] for one in compared] == [["stock-unbalanced"]] * 3
+    assert pauses.count(second) == 1
+
+
+async def test_a_tenant_with_many_orders_is_compared_in_parts_and_each_says_nothing_of_the_others(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ops.books.reconcile_api._CALL_S", 0)
+    monkeypatch.setattr("services.ops.books.comparing._TOGETHER", 1)
+    orders = sorted([await rejected_in_vain(town) for _ in range(3)])
+    await town.corrupt("UPDATE inventory.stock SET held = held + 2, available = available - 2 WHERE tenant_id = $1")
+    operator, body = town.api.token("ops"), {"tenant": str(town.tenant_id)}
+    await town.age()
+    parts = [(await town.api.call("POST", "/v1/ops/reconcile", operator, body)).json()]
+    while parts[-1]["next"] is not None:
+        more = {**body, "after": parts[-1]["next"], "after_order": parts[-1]["next_order"]}
+        parts.append((await town.api.call("POST", "/v1/ops/reconcile", operator, more)).json())
+    keys = [sorted({one["key"] for one in part["findings"] if one["kind"] == "orphan-stock"}) for part in parts]
+    assert keys == [[str(order)] for order in orders]
+    assert ["stock-unbalanced" in {one["kind"] for one in part["findings"]} for part in parts] == [True, False, False]
+    assert [(part["orders"], part["tenants"], part["left"]) for part in parts] == [(1, 0, 1), (1, 0, 1), (1, 1, 0)]
+    whole = await compared(town)
+    assert len(whole) == 3 * 3 + 1
+    # What is wrong no more is gone when its part is looked at, and the other parts' findings stay.
+    await town.corrupt(
+        "UPDATE orders.customer_order SET status = 'CONFIRMED', rejection = NULL WHERE tenant_id = $1 AND order_id = $2", orders[2]
+    )
+    await town.corrupt("UPDATE inventory.stock SET held = held - 2, available = available + 2 WHERE tenant_id = $1")
+    assert {one["key"] for one in await after_a_while(town)} == {str(order) for order in orders[:2]}
+
+
 async def test_a_saga_without_its_order_is_ended_by_the_verbs_that_are_printed(town: Town) -> None:
     town.lost = lambda envelope: isinstance(envelope.data, ReserveStock | RejectOrder)
     await order_gone(town, await town.place())
@@ -177,9 +225,11 @@ async def test_totals_are_mended_before_what_goes_by_them(town: Town) -> None:
     await town.corrupt("UPDATE tenants.quota_hold SET pence = pence + 1 WHERE tenant_id = $1 AND order_id = $2", order)
     totals, differing = await after_a_while(town)
     assert (totals["kind"], differing["kind"]) == ("quota-unbalanced", "quota-differs")
-    refused = await oaas(differing["command"])
+    refused = await oaas(f"{differing['command']} --yes")
     assert (refused.exit_code, totals["command"] in " ".join(refused.output.split())) == (1, True)
-    assert [(await oaas(one["command"])).exit_code for one in (totals, differing)] == [0, 0]
+    accepting = await oaas(totals["command"].replace("mend", "accept"))
+    assert (accepting.exit_code, "everything else goes by it" in " ".join(accepting.output.split())) == (1, True)
+    assert [(await oaas(f"{one['command']} --yes")).exit_code for one in (totals, differing)] == [0, 0]
 
 
 async def test_what_is_not_there_is_not_mended_and_the_attempt_is_recorded(town: Town) -> None:
@@ -187,8 +237,10 @@ async def test_what_is_not_there_is_not_mended_and_the_attempt_is_recorded(town:
     await town.age()
     refused = await oaas(f"oaas reconcile mend orphan-stock --tenant {town.tenant_id} --order {order} --reason 'ticket 4711'")
     assert (refused.exit_code, "there is no orphan-stock" in " ".join(refused.output.split())) == (1, True)
-    assert await town.state("inventory.stock_hold", "state", order) == "HELD"
     operator = town.api.token("ops")
+    asked = {"kind": "orphan-stock", "tenant": str(town.tenant_id), "key": str(order), "reason": "ticket 4711"}
+    assert (await town.api.call("POST", "/v1/ops/reconcile/mend", operator, asked)).status_code == 409
+    assert await town.state("inventory.stock_hold", "state", order) == "HELD"
     listed = (await town.api.call("GET", f"/v1/ops/dead-letters/audit?tenant={town.tenant_id}", operator)).json()
     [entry] = listed["entries"]
     assert (entry["verb"], entry["reason"], entry["outcome"]) == ("reconcile mend", "ticket 4711", "REFUSED")
@@ -206,7 +258,62 @@ async def test_an_operator_of_one_tenant_neither_sees_nor_mends_another_s(town: 
     assert (await town.api.call("POST", "/v1/ops/reconcile/mend", stranger, asked)).status_code == 403
     assert (await town.api.call("POST", "/v1/ops/reconcile", stranger, {"tenant": str(town.tenant_id)})).status_code == 403
     assert (await town.api.call("POST", "/v1/ops/reconcile", town.api.token("orders:read"), {})).status_code == 403
+    asked["confirm"] = "release-stock"
     assert (await town.api.call("POST", "/v1/ops/reconcile/mend", own, asked)).status_code == 200
+
+
+async def other_goods_held(town: Town) -> OrderId:
+    """As after somebody has edited the quantity in the letter that asked for the stock."""
+    order = await town.place(quantity=2)
+    await town.corrupt("UPDATE inventory.stock_hold_line SET quantity = 1 WHERE tenant_id = $1 AND order_id = $2", order)
+    await town.corrupt("UPDATE inventory.stock SET held = held - 1, available = available + 1 WHERE tenant_id = $1")
+    return order
+
+
+async def test_a_mend_that_a_customer_notices_says_so_and_is_done_only_by_somebody_who_agrees(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await other_goods_held(town)
+    [one] = await after_a_while(town)
+    assert (one["kind"], one["confirm"]) == ("stock-differs", "cancel-order")
+    assert (
+        one["mending"] == "mending cancels the order, as its client could: 1 APPLE can be sold again, 200 pence are refunded in the ledger"
+    )
+    foreseen = await oaas(f"{one['command']} --dry-run --json")
+    assert json.loads(foreseen.stdout) == {"done": None, "mending": one["mending"], "confirm": "cancel-order"}
+    refused = await oaas(one["command"])
+    assert (refused.exit_code, "say --yes" in refused.output, one["mending"] in refused.output) == (2, True, True)
+    monkeypatch.setattr("infra.cli.reconcile.is_somebody_there", lambda: True)
+    asked = await asyncio.to_thread(CliRunner().invoke, app, shlex.split(one["command"])[1:], input="n\n")
+    assert (asked.exit_code, f"Cancel order {order}? [y/N]" in asked.output) == (1, True)
+    assert await town.state("orders.customer_order", "status", order) == "CONFIRMED"
+    asked = await asyncio.to_thread(CliRunner().invoke, app, shlex.split(one["command"])[1:], input="y\n")
+    assert asked.exit_code == 0, asked.output
+    assert await town.state("orders.customer_order", "status", order) == "CANCELLING"
+
+
+async def test_the_route_mends_what_is_named_and_nothing_that_has_become_something_else(town: Town) -> None:
+    order = await other_goods_held(town)
+    [one] = await after_a_while(town)
+    asked = {name: one[name] for name in ("kind", "tenant", "key")} | {"reason": "x"}
+    operator = town.api.token("ops")
+    for confirm in (None, "reject-order"):
+        answer = await town.api.call("POST", "/v1/ops/reconcile/mend", operator, {**asked, "confirm": confirm})
+        assert (answer.status_code, answer.json()["title"]) == (409, "Not confirmed")
+        assert '"confirm": "cancel-order"' in answer.json()["detail"]
+    await town.move(order, prepare_order)
+    answer = await town.api.call("POST", "/v1/ops/reconcile/mend", operator, {**asked, "confirm": "cancel-order"})
+    assert (answer.status_code, "reconcile accept" in answer.json()["detail"]) == (409, True)
+    assert await town.state("orders.customer_order", "status", order) == "PREPARING"
+
+
+async def test_a_difference_that_is_known_and_right_stays_accepted_while_its_order_goes_on(town: Town) -> None:
+    order = await other_goods_held(town)
+    [one] = await after_a_while(town)
+    assert (await oaas(one["accepting"])).exit_code == 0
+    await town.complete(order)
+    [one] = await after_a_while(town)
+    assert (one["kind"], one["accepted_by"] is None) == ("stock-differs", False)
 
 
 async def test_every_tenant_that_any_service_knows_is_compared(town: Town) -> None:
@@ -226,6 +333,9 @@ async def test_the_printed_table_names_each_thing_and_its_command(town: Town) ->
     assert printed.exit_code == 1
     assert "3 things are wrong: 1 orders of 1 tenants were compared" in printed.output
     assert f"oaas reconcile mend orphan-stock --tenant {town.tenant_id} --order {order} --reason '...'" in printed.output
+    assert "mending releases what is held: 1 APPLE can be sold again" in printed.output
+    accepting = f"oaas reconcile accept orphan-charge --tenant {town.tenant_id} --order {order} --reason '...'  # if it is known and right"
+    assert accepting in printed.output
 
 
 async def after_a_while(town: Town) -> list[dict[str, Any]]:

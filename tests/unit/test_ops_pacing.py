@@ -14,7 +14,7 @@ from infra.reconcile import Subject
 from infra.settings import Settings
 from services.ops.books import comparing
 from services.ops.books.comparing import Comparing
-from services.ops.books.reconciling import Kind
+from services.ops.books.kinds import Kind
 from services.ops.desk.metrics import pause_s
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ class Rows:
 
     async def fetch(self, *_: object) -> list[dict[str, Any]]:
         times = dict.fromkeys(("since", "first_seen", "seen_at"), NOW)
-        row = {"tenant_id": uuid4(), "kind": Kind.ORPHAN_STOCK.value, "what": "", "command": "", **times}
+        row = {"tenant_id": uuid4(), "kind": Kind.ORPHAN_STOCK.value, "what": "", "command": "", "mending": "", "confirm": None, **times}
         return [row | {"key": str(id), "accepted_at": None, "accepted_by": None} for id in self._known]
 
 

@@ -1,6 +1,7 @@
 """The rules by which the services' books are compared, each in the smallest story; and when they are compared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -10,7 +11,9 @@ import pytest
 from contracts.values import OrderStatus, TenantId
 from infra.reconcile import Imbalance, Line
 from infra.settings import Settings
-from services.ops.books.reconciling import MENDS, Finding, Kind, of_order, of_totals
+from services.ops.books.consequences import Consequence
+from services.ops.books.kinds import CAN_BE_RIGHT, DIFFERING, MENDS, Kind
+from services.ops.books.reconciling import Finding, of_order, of_totals
 from services.ops.books.rounds import Rounds
 
 TENANT: Final = TenantId(UUID("0b6f8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10"))
@@ -112,6 +115,75 @@ def test_every_kind_has_its_story_and_its_mend() -> None:
     told = {kind for _, expected in WRONG.values() for kind in expected}
     assert told | {Kind.FORGOTTEN_ORDER, Kind.STOCK_UNBALANCED, Kind.QUOTA_UNBALANCED, Kind.LEDGER_UNBALANCED} == set(Kind)
     assert set(MENDS) == set(Kind) - {Kind.SAGA_WITHOUT_ORDER}
+
+
+EFFECTS: Final[dict[str, tuple[Consequence | None, str]]] = {
+    "no saga": (Consequence.START_ORDER, "places the order now: 1 APPLE are held and 100 pence are charged"),
+    "no saga, and cancelled": (Consequence.CANCEL_ORDER, "as its client wanted"),
+    "nobody cancels": (Consequence.CANCEL_ORDER, "1 APPLE can be sold again, 100 pence are refunded in the ledger"),
+    "its saga is over": (Consequence.REJECT_ORDER, "rejects the order"),
+    "an open saga without it": (None, "undoes what the saga has done, and ends it: 1 APPLE can be sold again"),
+    "stock": (Consequence.RELEASE_STOCK, "1 APPLE can be sold again"),
+    "quota": (None, "one order and 100 pence more"),
+    "charge": (Consequence.REFUND_CHARGE, "refunds 100 pence"),
+    "payment": (Consequence.RETURN_PAYMENT, "give 100 pence back to the card"),
+    "not consumed": (None, "1 APPLE left the shop"),
+    "not settled": (None, "used for good"),
+    "no stock": (Consequence.CANCEL_ORDER, "cancels the order, as its client could: 100 pence are refunded"),
+    "other goods": (Consequence.CANCEL_ORDER, "cancels the order, as its client could: 1 APPLE can be sold again"),
+    "costs nothing": (None, "accepting changes nothing"),
+    "not paid": (Consequence.CANCEL_ORDER, "cancels the order"),
+    "paid and on account": (Consequence.CANCEL_ORDER, "100 pence go back to the card"),
+    "never captured": (Consequence.TAKE_PAYMENT, "take 100 pence from the card"),
+}
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_what_mending_does_is_said_in_one_sentence_and_named_if_a_customer_would_notice(name: str) -> None:
+    confirm, words = EFFECTS[name]
+    found = of_order(TENANT, WRONG[name][0], NOW, LONG)[0]
+    assert (found.confirm, words in found.mending) == (confirm, True), found.mending
+
+
+def test_an_order_ends_as_its_saga_has_and_one_that_was_paid_by_a_forgotten_card_is_rejected() -> None:
+    old = {"changed_at": NOW - LONG - timedelta(seconds=1)}
+    held = [line(one.book, one.state, goods=one.goods, pence=one.pence, **old) for one in HELD]
+    placed = line("place-order", "COMPLETED", was="2", **old)
+    stories: dict[Consequence, Sequence[Line]] = {
+        Consequence.CONFIRM_ORDER: (order(OrderStatus.PENDING), PLACED, *HELD),
+        Consequence.REJECT_ORDER: (order(OrderStatus.PENDING, by_card=True),),
+        Consequence.CANCEL_ORDER: (order(OrderStatus.CONFIRMED, **old), placed, *held),
+        Consequence.COMPLETE_ORDER: (order(OrderStatus.READY, **old), placed, *held),
+    }
+    for consequence, lines in stories.items():
+        assert [one.confirm for one in of_order(TENANT, lines, NOW, LONG)] == [consequence]
+
+
+def test_what_can_be_known_and_right_is_offered_to_be_accepted() -> None:
+    found = [one for lines, _ in WRONG.values() for one in of_order(TENANT, lines, NOW, LONG)]
+    for one in found:
+        assert (one.accepting is not None) == (one.kind in CAN_BE_RIGHT), one.kind
+    accepted = next(one.accepting for one in found if one.kind is Kind.STOCK_DIFFERS)
+    assert accepted == f"oaas reconcile accept stock-differs --tenant {TENANT} --order {ORDER} --reason '...'"
+
+
+def test_what_is_accepted_is_told_in_the_same_words_while_its_order_goes_on() -> None:
+    other = tuple(replace(one, goods="2 APPLE" if one.goods else "", pence=one.pence and 99) for one in HELD)
+    used = tuple(replace(one, goods="2 APPLE" if one.goods else "", pence=one.pence and 99) for one in USED)
+    paid = line("payment", "CAPTURED", was="CAPTURED", pence=98)
+    told = [
+        {one.kind: one.what for one in of_order(TENANT, (order(status, by_card=True), PLACED, *held, paid), NOW, LONG)}
+        for status, held in ((OrderStatus.CONFIRMED, other), (OrderStatus.READY, other), (OrderStatus.COMPLETED, used))
+    ]
+    assert {*DIFFERING} <= told[0].keys()
+    for kind in DIFFERING:
+        assert len({one[kind] for one in told}) == 1, kind
+
+
+def test_refunds_that_are_missing_are_agreed_to_before_they_are_entered() -> None:
+    for lacks_refunds, confirm in ((True, Consequence.REFUND_CHARGE), (False, None)):
+        one = Imbalance(book="ledger", key="x", stored="CHARGED", counted="", changed_at=NOW, lacks_refunds=lacks_refunds)
+        assert [found.confirm for found in of_totals(TENANT, [one])] == [confirm]
 
 
 def test_while_a_saga_is_open_what_it_may_give_back_is_no_orphan() -> None:

@@ -5,6 +5,7 @@ more after a pause: what is still there, and exactly as it was, is found.
 """
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,7 +17,10 @@ from infra.reconcile import Imbalance, Keepers, Line, Subject
 from infra.settings import Settings
 from infra.transaction import Scope, Transactions
 from services.ops.books import findings
-from services.ops.books.reconciling import Finding, Kind, of_order, of_totals
+from services.ops.books.consequences import REPLAYED
+from services.ops.books.findings import Part
+from services.ops.books.kinds import Kind
+from services.ops.books.reconciling import Finding, of_order, of_totals
 
 SUBJECTS_MAX: Final = 200_000
 """Orders of one tenant that one run looks at: those that have not come to rest first, then those that moved last."""
@@ -37,25 +41,47 @@ _LETTERS: Final = """
     ORDER BY first_died_at, id"""
 
 
+@dataclass
+class Look:
+    """What the first look at a tenant's books has seen, or at a part of them: the orders after `after`, up to and with `next`."""
+
+    tenant_id: TenantId
+    now: datetime
+    grace: timedelta
+    key: str | None = None
+    after: UUID | None = None
+    next: UUID | None = None
+    """The last order that was looked at, if more are left."""
+    orders: Sequence[UUID] = ()
+    is_cut: bool = False
+    """The tenant has more orders than are looked at."""
+    found: dict[UUID, Finding] = field(default_factory=dict)
+    lines: dict[str, Sequence[Line]] = field(default_factory=dict)
+    moving: set[str] = field(default_factory=set)
+
+    @property
+    def part(self) -> Part:
+        """Of which findings it can say whether they are there still."""
+        if self.key is not None:
+            return Part.of(self.key)
+        is_whole = self.after is None and self.next is None
+        return Part(None if is_whole else [str(one) for one in self.orders], totals=self.after is None)
+
+
 @dataclass(frozen=True)
 class Compared:
     """What is wrong with one tenant, and how much was looked at; `lines` are of the orders with which something is wrong."""
 
+    look: Look
     findings: list[Finding]
-    orders: int
-    is_cut: bool = False
     lines: Mapping[str, Sequence[Line]] = field(default_factory=dict)
     moving: frozenset[str] = frozenset()
     """Orders of which nothing is said, because they have moved within the grace."""
 
-
-@dataclass
-class _Look:
-    """What one look has seen."""
-
-    found: dict[UUID, Finding] = field(default_factory=dict)
-    lines: dict[str, Sequence[Line]] = field(default_factory=dict)
-    moving: set[str] = field(default_factory=set)
+    @property
+    def orders(self) -> int:
+        """How many were looked at."""
+        return len(self.look.orders)
 
 
 class Comparing:
@@ -71,19 +97,44 @@ class Comparing:
 
     async def compare(self, tenant_id: TenantId, now: datetime, key: str | None = None, *, in_motion: bool = False) -> Compared:
         """Everything that is wrong with the tenant's books, or only with one order or total; with `in_motion` without any grace."""
-        grace = timedelta() if in_motion else self._grace
-        only = None if key is None else _order_of(key)
-        subjects = await self._subjects(tenant_id, now) if key is None else [only] if only else []
-        first = await self._look(tenant_id, subjects, now, grace, key)
-        again = _Look()
-        if first.found:
+        [compared] = await self.settle([await self.look(tenant_id, now, key, in_motion=in_motion)])
+        return compared
+
+    async def look(
+        self,
+        tenant_id: TenantId,
+        now: datetime,
+        key: str | None = None,
+        *,
+        in_motion: bool = False,
+        after: UUID | None = None,
+        until_s: float = math.inf,
+    ) -> Look:
+        """The first look; it ends early, with `next`, at `until_s` of the loop's clock, but not before some orders are looked at."""
+        look = Look(tenant_id, now, timedelta() if in_motion else self._grace, key, after)
+        if key is None:
+            subjects = await self._subjects(tenant_id, now)
+            look.is_cut = len(subjects) >= SUBJECTS_MAX
+            # By id, so that whoever goes on after one of them misses none, however they have moved since.
+            subjects = sorted(one for one in subjects if after is None or one > after)
+        else:
+            subjects = [only] if (only := _order_of(key)) else []
+        if after is None:
+            look.found |= await self._totals(tenant_id, key)
+        for first in range(0, len(subjects), _TOGETHER):
+            await self._look_at(look, subjects[first : first + _TOGETHER])
+            if asyncio.get_running_loop().time() >= until_s and subjects[first + _TOGETHER :]:
+                subjects = subjects[: first + _TOGETHER]
+                look.next = subjects[-1]
+                break
+        look.orders = subjects
+        return look
+
+    async def settle(self, looks: Sequence[Look]) -> list[Compared]:
+        """The second look, after one pause for all of them: what is still there, and exactly as it was, is found."""
+        if any(look.found for look in looks):
             await asyncio.sleep(_SECOND_LOOK_AFTER_S)
-            suspects = sorted({order for one in first.found.values() if (order := _order_of(one.key)) is not None})
-            again = await self._look(tenant_id, suspects, now, grace, key)
-        still = [one for id, one in again.found.items() if first.found.get(id) == one]
-        told = await self._with_letters(tenant_id, sorted(still, key=lambda one: (one.since, one.id)))
-        moving = frozenset(first.moving | again.moving)
-        return Compared(told, len(subjects), len(subjects) >= SUBJECTS_MAX, again.lines, moving)
+        return [await self._again(look) for look in looks]
 
     async def totals(self, tenant_id: TenantId) -> list[Finding]:
         """The tenant's totals that do not add up."""
@@ -96,21 +147,29 @@ class Comparing:
                 found += await keeper.books.subjects(scope, now - self._back, SUBJECTS_MAX)
         async with self._transaction(tenant_id) as scope:
             # What was found once is looked at until it is gone, however long ago it moved.
-            known = [order for one in await findings.open_in(scope) if (order := _order_of(one.key)) is not None]
+            known = [order for one in await findings.open_in(scope, Part()) if (order := _order_of(one.key)) is not None]
         # An order that is at rest in one book and not in another comes as one that is not.
         found.sort(key=lambda one: (one.is_at_rest, -one.changed_at.timestamp()))
         return list(dict.fromkeys([*known, *(one.order_id for one in found)]))[:SUBJECTS_MAX]
 
-    async def _look(self, tenant_id: TenantId, subjects: Sequence[UUID], now: datetime, grace: timedelta, key: str | None) -> _Look:
-        look = _Look(await self._totals(tenant_id, key))
-        for first in range(0, len(subjects), _TOGETHER):
-            for order, lines in (await self._lines(tenant_id, subjects[first : first + _TOGETHER])).items():
-                if max(line.changed_at for line in lines) > now - grace:
-                    look.moving.add(order)
-                elif wrong := of_order(tenant_id, lines, now, self._forgotten):
-                    look.found |= {one.id: one for one in wrong}
-                    look.lines[order] = lines
-        return look
+    async def _again(self, first: Look) -> Compared:
+        again = Look(first.tenant_id, first.now, first.grace, first.key)
+        if first.found:
+            again.found |= await self._totals(first.tenant_id, first.key)
+            suspects = sorted({order for one in first.found.values() if (order := _order_of(one.key)) is not None})
+            for begin in range(0, len(suspects), _TOGETHER):
+                await self._look_at(again, suspects[begin : begin + _TOGETHER])
+        still = [one for id, one in again.found.items() if first.found.get(id) == one]
+        told = await self._with_letters(first.tenant_id, sorted(still, key=lambda one: (one.since, one.id)))
+        return Compared(first, told, again.lines, frozenset(first.moving | again.moving))
+
+    async def _look_at(self, look: Look, orders: Sequence[UUID]) -> None:
+        for order, lines in (await self._lines(look.tenant_id, orders)).items():
+            if max(line.changed_at for line in lines) > look.now - look.grace:
+                look.moving.add(order)
+            elif wrong := of_order(look.tenant_id, lines, look.now, self._forgotten):
+                look.found |= {one.id: one for one in wrong}
+                look.lines[order] = lines
 
     async def _lines(self, tenant_id: TenantId, subjects: Sequence[UUID]) -> dict[str, list[Line]]:
         by_order: dict[str, list[Line]] = {}
@@ -140,7 +199,8 @@ def _replayed(found: Finding, letter_id: UUID | None) -> Finding:
     if letter_id is None:
         return found
     command = f"oaas dead-letters replay {letter_id} --reason '...'"
-    return replace(found, what=f"{found.what}; the message that was lost is dead letter {letter_id}", command=command)
+    what = f"{found.what}; the message that was lost is dead letter {letter_id}"
+    return replace(found, what=what, command=command, mending=REPLAYED.mending, confirm=REPLAYED.confirm)
 
 
 async def _letters(scope: Scope, keys: Collection[str]) -> dict[tuple[str, str, str], UUID]:

@@ -1,8 +1,9 @@
 """HTTP in for operators who look whether the services' books agree, and mend what does not. No decisions."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Annotated, Any, Final
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,23 +12,40 @@ from contracts.values import TenantId
 from infra.clock import now
 from infra.http import FieldError, Problem
 from infra.http.auth import Operator, operator_with
-from infra.reconcile import Keepers, known_tenants, open_keepers
+from infra.reconcile import known_tenants, open_keepers
 from infra.settings import Settings
 from infra.transaction import Transactions
 from infra.unscoped.findings import OpenFindings
 from services.ops.books import findings
-from services.ops.books.comparing import Comparing
-from services.ops.books.mending_books import Asked, Mending, NotMended
-from services.ops.books.reconcile_views import ActOnFinding, Compare, ComparedView, Findings, FindingsQuery, FindingView, Mended
-from services.ops.books.rounds import compare_and_keep
+from services.ops.books.comparing import Comparing, Look
+from services.ops.books.findings import Part
+from services.ops.books.mending_books import Asked, Mending, NotConfirmed, NotMended
+from services.ops.books.reconcile_views import (
+    Acted,
+    ActOnFinding,
+    Compare,
+    ComparedView,
+    Findings,
+    FindingsQuery,
+    FindingView,
+    Mend,
+    Mended,
+)
+from services.ops.books.rounds import keep
 
+T = TypeVar("T")
 Ops = Annotated[Operator, Depends(operator_with("ops"))]
-_CALL_S: Final = 5.0
-"""How long one call goes on to the next tenant; the caller goes on after it."""
+_CALL_S: Final = 10.0
+"""How long one call looks at more orders and tenants; the caller goes on after it. Callers wait for a minute, and a call takes as long
+again for its second look, if everything is wrong, besides finding out which orders there are."""
 
 
 def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> APIRouter:
-    """The routes under /v1/ops/reconcile."""
+    """The routes under /v1/ops/reconcile.
+
+    The keepers' connections are opened in each call that needs them: operators compare a few times a day, and ten connections that
+    idle in every process of the API would cost more than opening some.
+    """
     own = APIRouter(prefix="/v1/ops/reconcile", tags=["operators"])
     known = OpenFindings(sweeper_pool)
 
@@ -36,58 +54,74 @@ def routes(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
         """As it was when they were compared last; POST compares them now."""
         only = operator.tenant_for(query.tenant)
         tenants = await known.tenants() if only is None else [only]
-        return Findings(findings=[view for one in tenants for view in await _kept(transaction, one)])
+        return Findings(findings=[view for one in tenants for view in await _kept(transaction, one, Part())])
 
     @own.post("", summary="Compare the services' books now")
     async def compare(operator: Ops, body: Compare) -> ComparedView:
-        """Some tenants in each call, until `next` is null. Nothing is changed."""
+        """Some tenants in each call, or some orders of one, until `next` is null. Nothing is changed."""
         only = operator.tenant_for(body.tenant)
         if body.order is not None and only is None:
             raise Problem(422, "Not valid", "Wrong: tenant", errors=[FieldError(field="tenant", message="is missing: whose order is it?")])
         async with open_keepers(settings) as keepers:
-            tenants = (
-                [only] if only is not None else [one for one in await known_tenants(keepers) if body.after is None or one > body.after]
-            )
-            return await _compared(keepers, transaction, settings, tenants, body.order)
+            tenants = [only] if only is not None else _from(await known_tenants(keepers), body)
+            return await _compared(Comparing(keepers, transaction, settings), transaction, tenants, body)
 
     @own.post("/mend", summary="Mend one thing")
-    async def mend(operator: Ops, body: ActOnFinding) -> Mended:
-        """By the service that owns it, in its own transaction; 409 if it is not there any more, or not to be mended like that."""
-        asked = _asked(operator, body)
+    async def mend(operator: Ops, body: Mend) -> Mended:
+        """By the service that owns it, in its own transaction.
+
+        409 if it is not there any more, is not to be mended like that, or does what `confirm` does not name.
+        """
+        asked = replace(_asked(operator, body), confirm=body.confirm)
         async with open_keepers(settings) as keepers:
-            return await _told(Mending(keepers, transaction, settings).mend(asked, now()))
+            mending = Mending(keepers, transaction, settings)
+            if not body.dry_run:
+                return Mended(done=await _told(mending.mend(asked, now())))
+            found = await _told(mending.foresee(asked, now()))
+            return Mended(done=None, mending=found.mending, confirm=found.confirm)
 
     @own.post("/accept", summary="Accept that one thing stays as it is")
-    async def accept(operator: Ops, body: ActOnFinding) -> Mended:
+    async def accept(operator: Ops, body: ActOnFinding) -> Acted:
         """It is still shown, and counts no more until it changes."""
         asked = _asked(operator, body)
         async with open_keepers(settings) as keepers:
-            return await _told(Mending(keepers, transaction, settings).accept(asked, now()))
+            return Acted(done=await _told(Mending(keepers, transaction, settings).accept(asked, now())))
 
     return own
 
 
-async def _compared(
-    keepers: Keepers, transaction: Transactions, settings: Settings, tenants: list[TenantId], key: str | None
-) -> ComparedView:
-    comparing = Comparing(keepers, transaction, settings)
-    answer = ComparedView(findings=[], orders=0, tenants=0, left=len(tenants), next=None, cut=[])
-    until = asyncio.get_running_loop().time() + _CALL_S
+def _from(tenants: Sequence[TenantId], body: Compare) -> list[TenantId]:
+    """Those that are left, the one that was begun with first."""
+    if body.after is None:
+        return list(tenants)
+    return [one for one in tenants if one > body.after or (one == body.after and body.after_order is not None)]
+
+
+async def _compared(comparing: Comparing, transaction: Transactions, tenants: Sequence[TenantId], body: Compare) -> ComparedView:
+    looks: list[Look] = []
+    until_s = asyncio.get_running_loop().time() + _CALL_S
     for tenant_id in tenants:
-        compared = await compare_and_keep(comparing, transaction, tenant_id, key)
-        answer.findings += [view for view in await _kept(transaction, tenant_id) if key in (None, view.key)]
-        answer.orders += compared.orders
-        answer.tenants, answer.left = answer.tenants + 1, answer.left - 1
-        answer.cut += [tenant_id] if compared.is_cut else []
-        if answer.left and asyncio.get_running_loop().time() >= until:
-            answer.next = tenant_id
+        after = None if looks else body.after_order
+        looks.append(await comparing.look(tenant_id, now(), body.order, after=after, until_s=until_s))
+        if asyncio.get_running_loop().time() >= until_s:
             break
+    answer = ComparedView(findings=[], orders=0, tenants=0, left=len(tenants), next=None, cut=[])
+    for compared in await comparing.settle(looks):
+        look = compared.look
+        await keep(transaction, compared)
+        answer.findings += await _kept(transaction, look.tenant_id, look.part)
+        answer.orders += compared.orders
+        is_done = look.next is None
+        answer.tenants, answer.left = answer.tenants + is_done, answer.left - is_done
+        answer.cut += [look.tenant_id] if look.is_cut and is_done else []
+        answer.next_order = look.next
+    answer.next = looks[-1].tenant_id if answer.left else None
     return answer
 
 
-async def _kept(transaction: Transactions, tenant_id: TenantId) -> list[FindingView]:
+async def _kept(transaction: Transactions, tenant_id: TenantId, part: Part) -> list[FindingView]:
     async with transaction(tenant_id) as scope:
-        return [FindingView.of(one) for one in await findings.open_in(scope)]
+        return [FindingView.of(one) for one in await findings.open_in(scope, part)]
 
 
 def _asked(operator: Operator, body: ActOnFinding) -> Asked:
@@ -95,8 +129,8 @@ def _asked(operator: Operator, body: ActOnFinding) -> Asked:
     return Asked(tenant_id=body.tenant, kind=body.kind, key=body.key, actor=operator.subject, reason=body.reason)
 
 
-async def _told(work: Coroutine[Any, Any, str]) -> Mended:
+async def _told(work: Coroutine[Any, Any, T]) -> T:
     try:
-        return Mended(done=await work)
+        return await work
     except NotMended as refused:
-        raise Problem(409, "Not mended", str(refused)) from refused
+        raise Problem(409, "Not confirmed" if isinstance(refused, NotConfirmed) else "Not mended", str(refused)) from refused

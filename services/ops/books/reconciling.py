@@ -7,75 +7,17 @@ for a while, and whose saga has ended unless the rule is about just that. servic
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 from uuid import UUID, uuid5
 
 from contracts.values import OrderStatus, TenantId
 from infra.reconcile import Imbalance, Line
+from services.ops.books.consequences import NOTHING, Consequence, of_balancing, of_mending
+from services.ops.books.kinds import CAN_BE_RIGHT, DIFFERING, TOTALS, UNBALANCED, Kind
+from services.ops.books.story import CANCELLING, ENDED, HELD, PLACING, Story
 
-PLACING: Final = "place-order"
-CANCELLING: Final = "cancel-order"
-
-
-class Kind(StrEnum):
-    """What can be wrong."""
-
-    ORDER_WITHOUT_SAGA = "order-without-saga"
-    CANCEL_WITHOUT_SAGA = "cancel-without-saga"
-    ORDER_LEFT_BEHIND = "order-left-behind"
-    SAGA_WITHOUT_ORDER = "saga-without-order"
-    ORPHAN_STOCK = "orphan-stock"
-    ORPHAN_QUOTA = "orphan-quota"
-    ORPHAN_CHARGE = "orphan-charge"
-    ORPHAN_PAYMENT = "orphan-payment"
-    UNCONSUMED_STOCK = "unconsumed-stock"
-    UNSETTLED_QUOTA = "unsettled-quota"
-    FORGOTTEN_ORDER = "forgotten-order"
-    STOCK_DIFFERS = "stock-differs"
-    QUOTA_DIFFERS = "quota-differs"
-    CHARGE_DIFFERS = "charge-differs"
-    PAYMENT_DIFFERS = "payment-differs"
-    PAYMENT_NOT_TAKEN = "payment-not-taken"
-    STOCK_UNBALANCED = "stock-unbalanced"
-    QUOTA_UNBALANCED = "quota-unbalanced"
-    LEDGER_UNBALANCED = "ledger-unbalanced"
-
-
-@dataclass(frozen=True, slots=True)
-class Mend:
-    """Who mends it, and what that service calls it."""
-
-    service: str
-    name: str
-
-
-MENDS: Final[Mapping[Kind, Mend]] = {
-    Kind.ORDER_WITHOUT_SAGA: Mend("orders", "start"),
-    Kind.CANCEL_WITHOUT_SAGA: Mend("orders", "start"),
-    Kind.ORDER_LEFT_BEHIND: Mend("orders", "finish"),
-    Kind.ORPHAN_STOCK: Mend("inventory", "release"),
-    Kind.ORPHAN_QUOTA: Mend("tenants", "release"),
-    Kind.ORPHAN_CHARGE: Mend("tenants", "refund"),
-    Kind.ORPHAN_PAYMENT: Mend("payments", "give-back"),
-    Kind.UNCONSUMED_STOCK: Mend("inventory", "consume"),
-    Kind.UNSETTLED_QUOTA: Mend("tenants", "settle"),
-    Kind.FORGOTTEN_ORDER: Mend("orders", "close"),
-    Kind.STOCK_DIFFERS: Mend("orders", "cancel"),
-    Kind.QUOTA_DIFFERS: Mend("orders", "cancel"),
-    Kind.CHARGE_DIFFERS: Mend("orders", "cancel"),
-    Kind.PAYMENT_DIFFERS: Mend("orders", "cancel"),
-    Kind.PAYMENT_NOT_TAKEN: Mend("payments", "capture"),
-    Kind.STOCK_UNBALANCED: Mend("inventory", "recount"),
-    Kind.QUOTA_UNBALANCED: Mend("tenants", "recount"),
-    Kind.LEDGER_UNBALANCED: Mend("tenants", "balance"),
-}
-"""A saga is mended by the operators' verbs."""
-
-_BY_CANCELLING: Final = (Kind.STOCK_DIFFERS, Kind.QUOTA_DIFFERS, Kind.CHARGE_DIFFERS, Kind.PAYMENT_DIFFERS)
-TOTALS: Final = (Kind.STOCK_UNBALANCED, Kind.QUOTA_UNBALANCED, Kind.LEDGER_UNBALANCED)
-"""What is mended before anything else, because everything else goes by it."""
-_UNBALANCED: Final = {"stock": Kind.STOCK_UNBALANCED, "quota": Kind.QUOTA_UNBALANCED, "ledger": Kind.LEDGER_UNBALANCED}
+_ACCEPT: Final = "oaas reconcile accept"
+_MEND: Final = "oaas reconcile mend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +30,10 @@ class Finding:
     what: str
     since: datetime
     command: str
+    mending: str = ""
+    """What mending it does, in one sentence."""
+    confirm: Consequence | None = None
+    """What somebody has to name before it is mended, if a customer would notice."""
 
     @property
     def id(self) -> UUID:
@@ -97,46 +43,16 @@ class Finding:
     @property
     def is_mendable(self) -> bool:
         """The desk itself has a command that mends it."""
-        return self.command.startswith("oaas reconcile mend")
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One order in all books."""
-
-    lines: Sequence[Line]
-
-    def line(self, book: str) -> Line | None:
-        return next((line for line in self.lines if line.book == book), None)
-
-    def state(self, book: str) -> str | None:
-        line = self.line(book)
-        return None if line is None else line.state
-
-    def pence(self, book: str) -> int:
-        line = self.line(book)
-        return 0 if line is None else line.pence
+        return self.command.startswith(_MEND)
 
     @property
-    def order(self) -> Line | None:
-        return self.line("order")
-
-    @property
-    def sagas(self) -> list[Line]:
-        return [line for line in self.lines if line.book in (PLACING, CANCELLING)]
-
-    @property
-    def has_open_saga(self) -> bool:
-        return any(line.state not in _ENDED for line in self.sagas)
-
-    @property
-    def since(self) -> datetime:
-        """When any book of it moved last."""
-        return max(line.changed_at for line in self.lines)
+    def accepting(self) -> str | None:
+        """The command that notes it as known and right, if it can be."""
+        if self.command.startswith(_ACCEPT):
+            return self.command
+        return _typed(_ACCEPT, self.tenant_id, self.kind, self.key) if self.kind in CAN_BE_RIGHT else None
 
 
-_ENDED: Final = ("COMPLETED", "ABANDONED")
-_HELD: Final = "HELD"
 _OVER: Final = (None, OrderStatus.REJECTED, OrderStatus.CANCELLED)
 _KEPT: Final = (OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY, OrderStatus.COMPLETED)
 _WITH_THE_SHOP: Final = (OrderStatus.CONFIRMED, OrderStatus.PREPARING, OrderStatus.READY)
@@ -150,22 +66,43 @@ def of_order(tenant_id: TenantId, lines: Sequence[Line], now: datetime, forgotte
     found = [one for rule in _RULES for one in rule(story)]
     if story.since <= now - forgotten:
         found += _forgotten(story)
-    key = str(lines[0].subject)
-    return [
-        Finding(tenant_id=tenant_id, kind=kind, key=key, what=what, since=story.since, command=_command(tenant_id, kind, key, story))
-        for kind, what in found
-    ]
+    key, told = str(lines[0].subject), []
+    for kind, what in found:
+        effect, command = of_mending(kind, story), _command(tenant_id, kind, key, story)
+        told.append(
+            Finding(
+                tenant_id=tenant_id,
+                kind=kind,
+                key=key,
+                what=what,
+                since=story.since,
+                command=command,
+                mending=effect.mending,
+                confirm=effect.confirm,
+            )
+        )
+    return told
 
 
 def of_totals(tenant_id: TenantId, imbalances: Iterable[Imbalance]) -> list[Finding]:
     """Each total that is not the sum of what it is made of."""
     found = []
     for one in imbalances:
-        kind = _UNBALANCED[one.book]
-        what = f"{one.key}: stored is {one.stored}, its parts say {one.counted}"
-        verb = "accept" if one.stored.startswith("no ") else "mend"
-        command = f"oaas reconcile {verb} {kind} --tenant {tenant_id} --key '{one.key}' --reason '...'"
-        found.append(Finding(tenant_id=tenant_id, kind=kind, key=one.key, what=what, since=one.changed_at, command=command))
+        kind = UNBALANCED[one.book]
+        is_mendable = not one.stored.startswith("no ")
+        effect = of_balancing(kind, one) if is_mendable else NOTHING
+        found.append(
+            Finding(
+                tenant_id=tenant_id,
+                kind=kind,
+                key=one.key,
+                what=f"{one.key}: stored is {one.stored}, its parts say {one.counted}",
+                since=one.changed_at,
+                command=_typed(_MEND if is_mendable else _ACCEPT, tenant_id, kind, one.key),
+                mending=effect.mending,
+                confirm=effect.confirm,
+            )
+        )
     return found
 
 
@@ -187,14 +124,14 @@ def _left_behind(story: Story) -> _Wrong:
         return
     name = CANCELLING if order.was == OrderStatus.CONFIRMED else PLACING
     saga = story.line(name)
-    if saga is not None and saga.state in _ENDED:
+    if saga is not None and saga.state in ENDED:
         yield Kind.ORDER_LEFT_BEHIND, f"the order is {order.state} and its saga {name} is {saga.state}"
 
 
 def _ownerless(story: Story) -> _Wrong:
     if story.order is None:
         for saga in story.sagas:
-            if saga.state not in _ENDED:
+            if saga.state not in ENDED:
                 yield Kind.SAGA_WITHOUT_ORDER, f"the saga {saga.book} is {saga.state}, and there is no such order"
 
 
@@ -204,9 +141,9 @@ def _orphans(story: Story) -> _Wrong:
     if status not in _OVER or story.has_open_saga:
         return
     because = _IS.get(status, f"the order is {status}")
-    if story.state("stock") == _HELD:
+    if story.state("stock") == HELD:
         yield Kind.ORPHAN_STOCK, f"stock is held, and {because}"
-    if story.state("quota") == _HELD:
+    if story.state("quota") == HELD:
         yield Kind.ORPHAN_QUOTA, f"a place in the quota is held, and {because}"
     if net := story.pence("ledger"):
         yield Kind.ORPHAN_CHARGE, f"the ledger has {net} pence of it, and {because}"
@@ -220,14 +157,14 @@ def _unused(story: Story) -> _Wrong:
     """What is held for an order whose customer has the goods."""
     if story.order is None or story.order.state != OrderStatus.COMPLETED:
         return
-    if story.state("stock") == _HELD:
+    if story.state("stock") == HELD:
         yield Kind.UNCONSUMED_STOCK, "the order is COMPLETED, and its stock is held still"
-    if story.state("quota") == _HELD:
+    if story.state("quota") == HELD:
         yield Kind.UNSETTLED_QUOTA, "the order is COMPLETED, and its place in the quota is held still"
 
 
 def _forgotten(story: Story) -> _Wrong:
-    if story.order is not None and story.order.state in _WITH_THE_SHOP and story.state("stock") == _HELD:
+    if story.order is not None and story.order.state in _WITH_THE_SHOP and story.state("stock") == HELD:
         yield Kind.FORGOTTEN_ORDER, f"the order is {story.order.state} and holds stock, and nobody has moved it for long"
 
 
@@ -238,10 +175,10 @@ def _differing(story: Story) -> _Wrong:
         return
     used = order.state == OrderStatus.COMPLETED
     stock, quota = story.line("stock"), story.line("quota")
-    if stock is None or stock.state not in (_HELD, "CONSUMED")[: 2 if used else 1] or stock.goods != order.goods:
-        yield Kind.STOCK_DIFFERS, f"the order is {order.state} with {order.goods}, its stock is {_standing(stock)}"
-    if quota is None or quota.state not in (_HELD, "SETTLED")[: 2 if used else 1] or quota.pence != order.pence:
-        yield Kind.QUOTA_DIFFERS, f"the order is {order.state} with {order.pence} pence, its place in the quota is {_standing(quota)}"
+    if stock is None or stock.state not in (HELD, "CONSUMED")[: 2 if used else 1] or stock.goods != order.goods:
+        yield Kind.STOCK_DIFFERS, f"the order is of {order.goods}, its stock is {_standing(stock, order)}"
+    if quota is None or quota.state not in (HELD, "SETTLED")[: 2 if used else 1] or quota.pence != order.pence:
+        yield Kind.QUOTA_DIFFERS, f"the order is of {order.pence} pence, its place in the quota is {_standing(quota, order)}"
     yield from _costs(story, order)
 
 
@@ -251,28 +188,36 @@ def _costs(story: Story, order: Line) -> _Wrong:
     if placing is not None and placing.was != "1" and story.pence("ledger") != order.pence:
         yield (
             Kind.CHARGE_DIFFERS,
-            f"the order of {order.pence} pence is {order.state}, and the ledger has {story.pence('ledger')} pence of it",
+            f"the order is of {order.pence} pence, and the ledger has {story.pence('ledger')} pence of it",
         )
     payment = story.line("payment")
     if (order.pence if order.by_card else 0) != story.pence("payment"):
         how = "by card" if order.by_card else "on account"
-        yield Kind.PAYMENT_DIFFERS, f"the order of {order.pence} pence goes {how} and is {order.state}, its payment is {_standing(payment)}"
+        yield Kind.PAYMENT_DIFFERS, f"the order is of {order.pence} pence {how}, its payment is {_standing(payment, order)}"
     elif payment is not None and payment.was == payment.state == "AUTHORISED":
-        yield Kind.PAYMENT_NOT_TAKEN, f"the order is {order.state}, and nobody has asked for its payment to be taken"
+        yield Kind.PAYMENT_NOT_TAKEN, "the order is confirmed, and nobody has asked for its payment to be taken"
 
 
-def _standing(line: Line | None) -> str:
+def _standing(line: Line | None, order: Line) -> str:
+    # In the same words while the order goes on, so that what is accepted stays accepted: states only where they are what differs.
     if line is None:
         return "not there"
-    return f"{line.state} with {line.goods or f'{line.pence} pence'}"
+    if line.goods == order.goods or (not line.goods and line.pence == order.pence):
+        return f"{line.state} while the order is {order.state}"
+    return f"of {line.goods or f'{line.pence} pence'}" if line.goods or line.pence else line.state
 
 
 _RULES: Final[tuple[Callable[[Story], _Wrong], ...]] = (_unstarted, _left_behind, _ownerless, _orphans, _unused, _differing)
 
 
+def _typed(words: str, tenant_id: TenantId, kind: Kind, key: str) -> str:
+    which = f"--key '{key}'" if kind in TOTALS else f"--order {key}"
+    return f"{words} {kind} --tenant {tenant_id} {which} --reason '...'"
+
+
 def _command(tenant_id: TenantId, kind: Kind, key: str, story: Story) -> str:
     if kind is Kind.SAGA_WITHOUT_ORDER:
-        return next(f"{saga.command} --reason '...'" for saga in story.sagas if saga.state not in _ENDED)
+        return next(f"{saga.command} --reason '...'" for saga in story.sagas if saga.state not in ENDED)
     # What the shop has begun with cannot be cancelled, and nobody can take stock or money for it after the fact.
-    can_be_mended = kind not in _BY_CANCELLING or (story.order is not None and story.order.state == OrderStatus.CONFIRMED)
-    return f"oaas reconcile {'mend' if can_be_mended else 'accept'} {kind} --tenant {tenant_id} --order {key} --reason '...'"
+    can_be_mended = kind not in DIFFERING or (story.order is not None and story.order.state == OrderStatus.CONFIRMED)
+    return _typed(_MEND if can_be_mended else _ACCEPT, tenant_id, kind, key)
