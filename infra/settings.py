@@ -37,9 +37,9 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="address that `oaas api` listens on")
     api_port: int = Field(8000, ge=1, le=65535, description="port that `oaas api` listens on")
-    api_url: str = Field("", description="where `oaas saga` and `oaas why` find the API; empty for the API of this home")
+    api_url: str = Field("", description="where operators' commands find the API; empty for the API of this home")
     token: SecretStr = Field(
-        SecretStr(""), description="token of `oaas saga` and `oaas why`, with the scope ops; empty for one of this home's key"
+        SecretStr(""), description="token of operators' commands, with the scope ops; empty for one of this home's key"
     )
     metrics_host: str = Field("127.0.0.1", description="address that a worker serves `/metrics` on")
     metrics_port: int = Field(0, ge=0, le=65535, description="port that a worker serves `/metrics` on, one per process; 0: it serves none")

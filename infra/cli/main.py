@@ -22,7 +22,8 @@ app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Operations as a service: orders that survive crashes.\n\nStart with `oaas demo`, or `oaas up` and then `oaas token --help`.",
+    help="Operations as a service: orders that survive crashes.\n\nStart with `oaas demo`, or `oaas up` and then `oaas token --help`."
+    "\n\nExit codes: 0 done; 1 it ran and something is not as it should be; 2 it could not run as asked.",
 )
 contracts_app: Final = typer.Typer(no_args_is_help=True, help="The messages on the wire.")
 app.add_typer(contracts_app, name="contracts")
@@ -129,7 +130,10 @@ def token(
     subject: Annotated[str, typer.Option(help="who acts with it: histories and the operators' audit name them")] = "developer",
     json_: Annotated[bool, JSON] = False,
 ) -> None:
-    """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`."""
+    """Issue a development token, signed with a key that is made on first use and never leaves `.oaas/`.
+
+    Examples: `oaas token --tenant ID --scope "orders:read orders:write"`, `oaas token --scope ops --subject ada`
+    """
     from infra.token import token as issue
 
     issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl, subject=subject)
@@ -142,7 +146,10 @@ def check(
     what: Annotated[list[str] | None, typer.Argument(help="settings, postgres, schemas, rabbitmq, topology; all if none is named")] = None,
     json_: Annotated[bool, JSON] = False,
 ) -> None:
-    """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is."""
+    """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is. Changes nothing.
+
+    Examples: `oaas check`, `oaas check topology`, `oaas check --json`
+    """
     from infra.checks import check as run
 
     findings = asyncio.run(run(what or [], settings_here()))
@@ -157,7 +164,10 @@ def check(
 @app.command()
 @plainly
 def settings(json_: Annotated[bool, JSON] = False) -> None:
-    """List every setting: its environment variable, its value now (bold if it is not the default) and what it means."""
+    """List every setting: its environment variable, its value now (bold if it is not the default) and what it means.
+
+    Secrets are hidden. Example: `oaas settings --json`
+    """
     from infra.settings import describe
 
     described = describe(Settings())
@@ -170,7 +180,10 @@ def settings(json_: Annotated[bool, JSON] = False) -> None:
 @contracts_app.command()
 @plainly
 def asyncapi() -> None:
-    """Print the AsyncAPI 3 document of every message, queue and exchange, generated from the code."""
+    """Print the AsyncAPI 3 document of every message, queue and exchange, as JSON, generated from the code.
+
+    Example: `oaas contracts asyncapi > asyncapi.json`
+    """
     from infra.asyncapi import document
 
     sys.stdout.write(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")

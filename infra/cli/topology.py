@@ -10,13 +10,18 @@ import typer
 from infra.cli.plainly import JSON, OUT, plainly
 from infra.settings import settings_here
 
-topology_app: Final = typer.Typer(no_args_is_help=True, help="Exchanges, queues, bindings and policies on RabbitMQ.")
+topology_app: Final = typer.Typer(
+    no_args_is_help=True, help="Exchanges, queues, bindings and policies on RabbitMQ. `oaas check topology` compares them."
+)
 
 
 @topology_app.command()
 @plainly
 def show() -> None:
-    """Print the definitions that a node loads when it boots, as JSON, generated from contracts/addresses.py."""
+    """Print the definitions that a node loads when it boots, as JSON, generated from contracts/addresses.py.
+
+    Example: `oaas topology show > definitions.json`
+    """
     from infra.topology.definitions import definitions
 
     sys.stdout.write(json.dumps(definitions(), indent=2) + "\n")
@@ -31,7 +36,9 @@ def apply(
     """Add what is missing, change what differs, and remove policies of ours that no release has any more. Safe to run again.
 
     Strangers' policies and bindings are left alone. Exit code 1 if something is left that only people can mend, such as a queue that was
-    declared with arguments: it is named with what to do.
+    declared with arguments: it is named with what to do. Needs OAAS_RABBITMQ_MANAGEMENT_URL.
+
+    Example: `oaas topology apply --dry-run`, and then without --dry-run
     """
     from infra.topology import topology
 

@@ -9,13 +9,19 @@ from uuid import uuid4
 
 import aio_pika
 import pytest
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
 
 from contracts.addresses import dead_letter_address
+from infra.errors import Outage
+from infra.http import create_app
+from infra.http.verifier import Verifier
 from infra.letters import headers_of
+from infra.token import ensure_development_key
 from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
 from tests.integration.messaging import COMMANDS, Stage, reserve, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with
-from tests.integration.terminal import flat, hesitating, next_commands, oaas, sit_down
+from tests.integration.terminal import flat, hesitating, next_commands, oaas, on_a_port, sit_down
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +287,32 @@ async def test_what_dies_between_the_question_and_the_answer_is_not_archived(ter
     words = ("dead-letters", "archive", "--tenant", terminal.tenant, "--reason", "x")
     assert await hesitating(*words, meanwhile=terminal.letters) == 0
     assert await terminal.states() == {"ARCHIVED": 1, "DEAD": 1}
+
+
+async def test_an_outage_names_the_server_and_the_page_to_open(terminal: Terminal, tmp_path: Path) -> None:
+    away = APIRouter()
+
+    @away.get("/v1/ops/dead-letters/groups")
+    async def groups() -> None:
+        raise Outage
+
+    verifier = Verifier(str(ensure_development_key(tmp_path)), "x", "x")
+    served = create_app("test", {"ops": away}, verifier=verifier, registry=CollectorRegistry())
+    async with on_a_port(served, tmp_path) as url:
+        down = await terminal.type("groups", "--url", url)
+        unreadable = await terminal.type("show", uuid4(), "--url", url)
+    silent = await terminal.type("groups", "--url", url)
+    for told, what in ((down, "most likely PostgreSQL"), (silent, f"no API answers at {url}")):
+        assert (told.exit_code, told.stdout, url in told.stderr, what in told.stderr) == (2, "", True, True), told.output
+        assert "docs/runbooks/dead-letters.md, part 7: drain" in told.stderr
+        assert "Errno" not in told.stderr
+    assert "part 7" not in unreadable.output
+
+
+async def test_with_json_what_the_platform_refuses_is_one_document_too(terminal: Terminal) -> None:
+    refused = await terminal.type("show", uuid4(), "--json")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert json.loads(refused.stderr)["error"]["kind"] == "refused"
 
 
 async def test_an_operator_of_a_tenant_sees_its_letters_only(terminal: Terminal, shared: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

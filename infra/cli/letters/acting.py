@@ -16,15 +16,21 @@ acting_app: Final = typer.Typer(rich_markup_mode="markdown")
 _PANEL: Final = "Put away"
 _PROGRESS_AFTER_S: Final = 1.0
 _VERBS: Final = {
-    "archive": """Put letters away that nobody wants handled: by id or by filter. They can be restored, and are deleted after their time.
+    "archive": """Put letters away that nobody wants handled: by id or by filter. They can be restored for 30 days
+(OAAS_DEAD_LETTER_KEEP_DAYS), and are deleted then. Only what is DEAD.
 
-Examples: `oaas dead-letters archive ID --reason 'a test order'`, `oaas dead-letters archive --fingerprint 3fa9 --reason 'ticket 4711'`""",
+- `oaas dead-letters archive ID --reason 'a test order'`
+- `oaas dead-letters archive --fingerprint 3fa9c1d2e4b5a697 --reason 'ticket 4711'`""",
     "restore": """Take letters out of the archive; they are dead again, and can be mended and sent.
+
+Only what is ARCHIVED: without --state as with it.
 
 Example: `oaas dead-letters restore ID --reason 'they do want it'`""",
     "purge": """Delete letters of the archive for good. Only what was done to them stays, in the audit.
 
-Example: `oaas dead-letters purge --until 30d --reason 'older than a month'`""",
+Only what is ARCHIVED: without --state as with it.
+
+Example: `oaas dead-letters purge --until 30d --reason 'died more than a month ago'`""",
 }
 
 

@@ -18,7 +18,8 @@ from infra.cli.plainly import JSON, OUT, plainly, print_json
 letters_app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Messages that failed for good: find the causes, mend, send them again.\n\nStart with `oaas dead-letters groups`.",
+    help="Messages that failed for good: find the causes, mend, send them again.\n\nStart with `oaas dead-letters groups`."
+    "\n\nExit codes: 0 done; 1 something failed, was refused or left out, or is not there; 2 it could not run as asked.",
 )
 Json = Annotated[bool, JSON]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="how many at most")]

@@ -21,18 +21,18 @@ def _which(*words: str, **more: Any) -> Any:
 
 
 _FLAGS: Final[Mapping[str, Any]] = {
-    "fingerprint": Annotated[str | None, _which(help="its cause, as `groups` lists them")],
+    "fingerprint": Annotated[str | None, _which(help="its cause, all 16 characters, as `groups` lists them")],
     "queue": Annotated[str | None, _which(help="where it died, such as inventory.commands.0")],
     "service": Annotated[str | None, _which(help="whose code gave it up, such as inventory")],
     "type": Annotated[str | None, _which(help="the message's name, such as inventory.ReserveStock.v1")],
     "tenant": Annotated[str | None, _which(help="id of its tenant")],
     "saga": Annotated[str | None, _which(help="id of the saga that it belongs to")],
     "message": Annotated[str | None, _which(help="id of the message")],
-    "state": Annotated[str | None, _which(help="DEAD, REPLAYING, SETTLED or ARCHIVED; what is open if it is left out")],
+    "state": Annotated[str | None, _which(help="DEAD, REPLAYING, SETTLED or ARCHIVED; left out: DEAD and REPLAYING")],
     "since": Annotated[str | None, _which(help="died at or after: 30m, 2h, 7d ago, or a time such as 2026-03-01T22:00Z")],
     "until": Annotated[str | None, _which(help="died before, written the same way")],
     "attempts_min": Annotated[int | None, _which(min=1, help="was tried at least so often")],
-    "readable": Annotated[bool | None, _which("--readable/--not-readable", help="a message that can be read, or something else")],
+    "readable": Annotated[bool | None, _which("--readable/--not-readable", help="a message that can be mended, or something else")],
     "native": Annotated[bool | None, _which("--native/--not-native", help="given up by the broker (its workers died) or by our code")],
 }
 

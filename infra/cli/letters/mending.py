@@ -30,6 +30,8 @@ A hidden secret stays what it is. Send it afterwards with `oaas dead-letters rep
 - `oaas dead-letters edit ID --file mended.json --reason 'ticket 4711' --yes`"""
 _EXPORT_HELP: Final = """Write letters into a file, one line of JSON each, to be mended with tools of yours and taken in by `import`.
 
+Mend `data`, leave `id` and `revision`. Secrets are hidden, and stay what they are; letters that cannot be read are counted, not written.
+
 Example: `oaas dead-letters export --fingerprint 3fa9c1d2e4b5a697 --to letters.ndjson`"""
 _IMPORT_HELP: Final = """Take in the mended lines of an export: it shows what would change, and asks. What says nothing new is no change.
 
