@@ -1,6 +1,6 @@
 """What operators see in a terminal: lists, one saga's timeline, stories, and what came of their verbs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -117,8 +117,8 @@ def draw_saga(out: Console, saga: Json) -> None:
         out.print(Text.assemble(f"  {verb['verb']:<7}", ("yes", "green") if verb["legal"] else (f"no: {plain(verb['why_not'])}", "dim")))
 
 
-def draw_story(out: Console, story: Json) -> None:
-    """The story in words, a paragraph per question."""
+def draw_story(out: Console, story: Json, letters_of: Callable[[Json], Iterable[str]] = lambda _: ()) -> None:
+    """The story in words, a paragraph per question, and the dead letters of each saga."""
     for one in story["sagas"]:
         out.print(_heading(one))
         out.print(Text(plain(one["what"])))
@@ -128,7 +128,16 @@ def draw_story(out: Console, story: Json) -> None:
                 for line in one[name]:
                     # Commands are typed off the screen: they must not be broken.
                     out.print(Text(f"  {plain(line)}"), soft_wrap=name == "to_do")
+        draw_lines(out, "Its dead letters", letters_of(one))
         out.print()
+
+
+def draw_lines(out: Console, title: str, lines: Iterable[str]) -> None:
+    """A paragraph with commands in it; nothing if there are no lines."""
+    if found := list(lines):
+        out.print(Text(title, "bold"))
+    for line in found:
+        out.print(Text(f"  {plain(line)}"), soft_wrap=True)
 
 
 def draw_acted_on_one(out: Console, verb: str, before: Json, after: Json) -> None:

@@ -80,12 +80,19 @@ def list_(
 @plainly
 def show(saga_id: Annotated[str, typer.Argument(help="the saga's id")], url: Url = None, json_: Json = False) -> None:
     from infra.cli.desk_client import here
-    from infra.cli.desk_drawing import draw_saga
+    from infra.cli.desk_drawing import draw_lines, draw_saga
+    from infra.cli.letters.beside_sagas import letters_beside, lines
 
     word = _one_word(saga_id, "name a saga by its id")
     with here(url) as client:
         saga = client.get(f"/sagas/{word}")
-    print_json(saga) if json_ else draw_saga(OUT, saga)
+        beside = letters_beside(client, [saga["id"]])
+    if json_:
+        print_json({**saga, "letters": beside.as_json()})
+    else:
+        draw_saga(OUT, saga)
+        draw_lines(OUT, "Its dead letters", lines(beside, saga["id"], saga["state"]))
+    _tell_unheard(beside.unheard)
 
 
 @plainly
@@ -93,11 +100,22 @@ def why(id: Annotated[str, typer.Argument(help="an order, a saga, a message or a
     """See WHY_HELP; registered beside `saga`, since people ask it first."""
     from infra.cli.desk_client import here
     from infra.cli.desk_drawing import draw_story
+    from infra.cli.letters.beside_sagas import letters_beside, lines
 
     word = _one_word(id, "name an order, saga, message or trace")
     with here(url) as client:
         story = client.get(f"/why/{word}")
-    print_json(story) if json_ else draw_story(OUT, story)
+        beside = letters_beside(client, [one["saga_id"] for one in story["sagas"]])
+    if json_:
+        print_json({**story, "letters": beside.as_json()})
+    else:
+        draw_story(OUT, story, lambda one: lines(beside, one["saga_id"], one["state"]))
+    _tell_unheard(beside.unheard)
+
+
+def _tell_unheard(why_not: str | None) -> None:
+    if why_not is not None:
+        ERRORS.print(why_not, highlight=False, markup=False, soft_wrap=True)
 
 
 def _acting(verb: str) -> Callable[..., None]:

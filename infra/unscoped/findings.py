@@ -25,24 +25,34 @@ class FoundEntry:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedEntries:
+    """Which entries: of one tenant, letter or replay if it is given; `outcomes`: what came of letters of replays, or else what was done."""
+
+    tenant_id: TenantId | None = None
+    letter_id: UUID | None = None
+    replay_id: UUID | None = None
+    outcomes: bool | None = None
+
+
 class AuditSearch:
     """What entries there are. `pool` is one of the role ops_sweeper."""
 
     def __init__(self, pool: AsyncEngine) -> None:
         self._pool = pool
 
-    async def page(
-        self, tenant_id: TenantId | None, letter_id: UUID | None, replay_id: UUID | None, after: tuple[datetime, UUID] | None, most: int
-    ) -> list[FoundEntry]:
-        """At most `most` entries, the newest first, after the one of this time and id; of one tenant, letter or replay if it is given.
+    async def page(self, wanted: WantedEntries, after: tuple[datetime, UUID] | None, most: int) -> list[FoundEntry]:
+        """At most `most` entries, the newest first, after the one of this time and id.
 
         Whoever looks at all tenants is told once what was done with a replay, not once for each of its tenants as well.
         """
-        given: dict[str, Any] = {"tenant_id": tenant_id, "letter_id": letter_id, "replay_id": replay_id}
-        given = {name: value for name, value in given.items() if value is not None}
+        names = ("tenant_id", "letter_id", "replay_id")
+        given: dict[str, Any] = {name: value for name in names if (value := getattr(wanted, name)) is not None}
         conditions = [f"{name} = :{name}" for name in given]
-        if tenant_id is None:
+        if wanted.tenant_id is None:
             conditions.append("NOT is_copy")
+        if wanted.outcomes is not None:
+            conditions.append("verb = 'replay'" if wanted.outcomes else "verb <> 'replay'")
         if after is not None:
             conditions.append("(at, id) < (:at, :id)")
             given |= {"at": after[0], "id": after[1]}

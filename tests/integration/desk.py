@@ -31,6 +31,7 @@ from sagas.consumers import coordinator
 from sagas.engine.coordinator import Coordinator, saga_id
 from sagas.engine.instance import ABANDON_STEP, Phase, State, command_id
 from sagas.main import SERVICE
+from services.ops import ops_api
 from tests.conformance.places import opened
 from tests.integration.serving import Api
 from tests.integration.terminal import on_a_port
@@ -156,8 +157,8 @@ def skipped(step: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def at_the_desk(settings: Settings, home: Path) -> AsyncIterator[Desk]:
-    """The coordinator's routes and the operators', in this process and on a port."""
+async def at_the_desk(settings: Settings, home: Path, *, with_letters: bool = False) -> AsyncIterator[Desk]:
+    """The coordinator's routes and the operators', in this process and on a port; those of dead letters if they are asked for."""
     verifier = Verifier(str(ensure_development_key(home)), settings.issuer, settings.audience)
     async with AsyncExitStack() as stack:
         transaction = await stack.enter_async_context(opened(settings, SERVICE.name))
@@ -169,6 +170,10 @@ async def at_the_desk(settings: Settings, home: Path) -> AsyncIterator[Desk]:
         assert own is not None
         assert operators is not None
         routers = {"sagas": own, "operators": operators}
+        if with_letters:
+            letters = open_pool(settings, "ops", "sweeper", 2)
+            stack.push_async_callback(letters.dispose)
+            routers["ops"] = ops_api.router(await stack.enter_async_context(opened(settings, "ops")), letters, settings)
         app = create_app("test", routers, verifier=verifier, registry=CollectorRegistry())
         client = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test"))
         url = await stack.enter_async_context(on_a_port(app, home))

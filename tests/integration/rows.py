@@ -10,6 +10,34 @@ from contracts.values import TenantId
 Row = dict[str, Any]
 AT: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
+_LEASE: Final = ("lease_holder", "lease_until")
+_TIMES: Final = ("started_at", "changed_at", "progressed_at", "stuck_at", "wake_at")
+_LETTER: Final = (
+    *("tenant_id", "id", "queue", "service", "type", "message_id", "saga_id", "subject", "trace_id", "state", "fingerprint"),
+    *("exception_type", "build", "attempts", "deaths", "replays_in_vain", "is_native", "is_readable", "sent_at", "first_died_at"),
+    *("died_at", "changed_at", "revision", "replay_id"),
+)
+STANDING: Final = {
+    # Which tenants there are: their books are compared inside each.
+    "inventory.stock_hold": ("tenant_id",),
+    "orders.customer_order": ("tenant_id",),
+    "tenants.tenant": ("tenant_id",),
+    "ops.audit": ("tenant_id", "id", "at", "actor", "verb", "replay_id", "letter_id", "outcome", "is_copy"),
+    "ops.finding": ("tenant_id", "id", "kind", "first_seen", "gone_at", "accepted_at"),
+    "ops.letter": _LETTER,
+    "ops.question": ("asked_at",),
+    "ops.replay": ("tenant_id", "id", "state", "actor", "planned_at", "expires_at", "started_at", "ended_at", *_LEASE),
+    "ops.replay_item": ("tenant_id", "replay_id", "letter_id", "number", "queue", "state", "sends", "sent_at", "ended_at"),
+    "ops.replay_part": ("tenant_id", "replay_id", "planned_at"),
+    "ops.saga": ("state", "at"),
+    "orders.idempotency": ("created_at",),
+    "payments.payment": ("tenant_id", "order_id", "due_at"),
+    "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
+    "sagas.saga_event": ("tenant_id", "saga_id", "message_id", "trace_id"),
+    "sagas.unheard": ("tenant_id", "saga_id", "kept_at"),
+}
+"""What the sweepers' roles read beside outboxes: what is due, and where things stand, so that operators find them. Never content."""
+
 
 def rows_of(tenant_id: TenantId, number: int = 1) -> dict[str, Row]:
     """Table -> row, a table after those it refers to. Keys of different tenants and numbers differ."""

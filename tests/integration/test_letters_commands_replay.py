@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from infra.cli.letters import client as letters_client
+from infra.dev.ports import LOOPBACK, kept_port
 from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
 from tests.integration.messaging import Stage, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with
@@ -102,7 +103,9 @@ async def test_a_canary_that_dies_stops_it_and_it_says_how_to_go_on(terminal: Te
     await terminal.letters(12)
     words = ("replay", "--tenant", terminal.tenant, "--reason", "x", "--canary", 4, "--yes")
     stopped = await terminal.type(*words)
-    assert (stopped.exit_code, "of the first 4 failed again" in stopped.output) == (1, True), stopped.output
+    assert (stopped.exit_code, "It stopped itself: " in stopped.output) == (1, True), stopped.output
+    assert "of the first 4 failed again, more than the 10 % of --stop-above; " in stopped.output
+    assert "letters were not sent. Mend what these failed of, then resume it, or cancel it." in stopped.output
     _, resume, _ = next_commands(stopped.output)
     bug.is_mended = True
     resumed = await oaas(*resume)
@@ -137,7 +140,7 @@ async def test_replays_are_listed_paused_resumed_and_cancelled(terminal: Termina
     assert id in (await terminal.type("replays", "--state", "paused")).output
     assert json.loads((await terminal.type("resume", id, "--reason", "go on", "--json")).stdout)["state"] == "RUNNING"
     cancelled = await terminal.type("cancel", id, "--reason", "enough")
-    assert (cancelled.exit_code, "left out" in cancelled.output) == (0, True), cancelled.output
+    assert (cancelled.exit_code, "cancelled before they were sent" in cancelled.output) == (0, True), cancelled.output
     shown = await terminal.type("replays", id)
     assert "cancelled by" in shown.output
     refused = await terminal.type("resume", id, "--reason", "x")
@@ -185,6 +188,19 @@ async def test_the_api_may_go_away_while_a_replay_is_followed(terminal: Terminal
         assert back == url
         followed = await typed
     assert (followed.exit_code, "40  settled" in followed.output) == (0, True), followed.output
+
+
+async def test_a_plan_is_asked_for_again_while_the_api_restarts(terminal: Terminal, tmp_path: Path) -> None:
+    await terminal.letters()
+    url = f"http://{LOOPBACK}:{kept_port(tmp_path / 'port')}"
+    words = ("replay", "--tenant", terminal.tenant, "--reason", "x", "--dry-run", "--url", url)
+    typed = asyncio.create_task(terminal.type(*words))
+    await asyncio.sleep(0.5)
+    async with on_a_port(terminal.served, tmp_path) as back:
+        assert back == url
+        planned = await typed
+    assert (planned.exit_code, "1 letters would be sent again" in planned.stdout) == (0, True), planned.output
+    assert planned.stderr.count("Trying again for 30 s") == 1, planned.stderr
 
 
 async def test_an_api_that_stays_away_is_not_waited_for_for_ever(

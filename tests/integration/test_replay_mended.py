@@ -176,8 +176,10 @@ async def test_the_rate_is_held(desk: ReplayDesk, bug: Bug, tenant: TenantId) ->
     assert 240 / 60 * 0.8 <= took_s <= 240 / 60 * 1.2
 
 
-async def test_what_is_no_envelope_is_sent_as_it_came_if_it_is_named(desk: ReplayDesk, bug: Bug) -> None:
-    body = f"no envelope {uuid4()}"
+@pytest.mark.parametrize("is_json", [False, True], ids=["text", "an envelope without a frame"])
+async def test_what_is_no_frame_is_sent_as_it_came_if_it_is_named(desk: ReplayDesk, bug: Bug, tenant: TenantId, is_json: bool) -> None:
+    bug.is_mended = True
+    body = reserve(tenant).model_dump_json(exclude_none=True) if is_json else f"no envelope {uuid4()}"
     exchange = await desk.stage.client.get_exchange(COMMANDS.exchange, ensure=False)
     await exchange.publish(aio_pika.Message(body.encode(), message_id=str(uuid4())), COMMANDS.routing_key)
 
@@ -193,6 +195,7 @@ async def test_what_is_no_envelope_is_sent_as_it_came_if_it_is_named(desk: Repla
     await desk.start(plan)
     assert (await desk.ends(plan))["failed"] == 1
     assert await died(2), "the same letter, with the same body"
+    assert (await desk.handled(tenant), await desk.held(tenant)) == ({}, 0), "nobody has made a message of it"
 
 
 async def test_nothing_is_sent_after_a_pause_or_a_cancel_is_answered(desk: ReplayDesk, bug: Bug, tenant: TenantId) -> None:

@@ -19,39 +19,11 @@ from infra.settings import Settings
 from infra.transaction import Transactions
 from tests.conformance.places import opened
 from tests.integration.isolation import foreign_keys_of, problems, tables_of
-from tests.integration.rows import Row, insert, rows_of
+from tests.integration.rows import STANDING, Row, insert, rows_of
 
 A, B = TenantId(uuid4()), TenantId(uuid4())
 SERVICES: Final = tuple(MODULES)
 TABLES: Final = tuple(sorted(rows_of(A)))
-_TIMES: Final = ("started_at", "changed_at", "progressed_at", "stuck_at", "wake_at")
-_LETTER: Final = (
-    *("tenant_id", "id", "queue", "service", "type", "message_id", "saga_id", "subject", "trace_id", "state", "fingerprint"),
-    *("exception_type", "build", "attempts", "deaths", "replays_in_vain", "is_native", "is_readable", "sent_at", "first_died_at"),
-    *("died_at", "changed_at", "revision", "replay_id"),
-)
-STANDING: Final = {
-    # Which tenants there are: their books are compared inside each.
-    "inventory.stock_hold": ("tenant_id",),
-    "orders.customer_order": ("tenant_id",),
-    "tenants.tenant": ("tenant_id",),
-    "ops.audit": ("tenant_id", "id", "at", "actor", "verb", "replay_id", "letter_id", "outcome", "is_copy"),
-    "ops.finding": ("tenant_id", "id", "kind", "first_seen", "gone_at", "accepted_at"),
-    "ops.letter": _LETTER,
-    "ops.question": ("asked_at",),
-    "ops.replay": (
-        *("tenant_id", "id", "state", "actor", "planned_at", "expires_at", "started_at", "ended_at", "lease_holder", "lease_until"),
-    ),
-    "ops.replay_item": ("tenant_id", "replay_id", "letter_id", "number", "queue", "state", "sends", "sent_at", "ended_at"),
-    "ops.replay_part": ("tenant_id", "replay_id", "planned_at"),
-    "ops.saga": ("state", "at"),
-    "orders.idempotency": ("created_at",),
-    "payments.payment": ("tenant_id", "order_id", "due_at"),
-    "sagas.saga": ("tenant_id", "id", "name", "version", "subject", "state", "revision", "step", "fingerprint", *_TIMES),
-    "sagas.saga_event": ("tenant_id", "saga_id", "message_id", "trace_id"),
-    "sagas.unheard": ("tenant_id", "saga_id", "kept_at"),
-}
-"""What the sweepers' roles read beside outboxes: what is due, and where things stand, so that operators find them. Never content."""
 NO_SCOPE: Final = "no tenant scope is set"
 WAIT_S: Final = 10.0
 Apps = dict[str, Transactions]

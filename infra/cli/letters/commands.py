@@ -95,10 +95,10 @@ def audit(
 ) -> None:
     from infra.cli.desk_client import here
     from infra.cli.letters.acts_drawing import draw_audit
-    from infra.cli.letters.client import PATH
+    from infra.cli.letters.audited import audited
 
     with here(url) as client:
-        page = client.get(f"{PATH}/audit", letter=letter, replay=replay, limit=limit, cursor=cursor)
+        page = audited(client, letter=letter, replay=replay, limit=limit, cursor=cursor)
     print_json(page) if json_ else draw_audit(OUT, page)
 
 

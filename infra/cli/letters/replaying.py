@@ -145,11 +145,13 @@ def _plan(client: "DeskClient", wish: dict[str, Any], *, dry_run: bool, yes: boo
     """The id of the plan that is to be started; None if there is nothing more to do."""
     from infra.cli.letters.client import PATH
     from infra.cli.letters.drawing import draw_next
+    from infra.cli.letters.patience import patiently
     from infra.cli.letters.replays_drawing import draw_plan, to_do
 
     if not dry_run:
         require_somebody(yes=yes)
-    plan = client.post(f"{PATH}/replays", wish)
+    # Planned twice, because an answer was lost, nothing happens twice: a plan that nobody starts does nothing, and expires.
+    plan = patiently(lambda: client.post(f"{PATH}/replays", wish))
     is_nothing = not plan["total"]
     if not as_json:
         draw_plan(OUT, plan)

@@ -20,6 +20,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "PAUSED": "magenta",
     "STOPPED": "bold red",
     "CANCELLED": "dim",
+    "EXPIRED": "dim",
     "DONE": "green",
     "SETTLED": "green",
     "KNOWN": "green",
@@ -38,6 +39,7 @@ _COUNTS: Final[Mapping[str, str]] = {
     "known": "had been handled before; nothing was changed",
     "failed": "failed again",
     "left_out_now": "left out: no longer as planned",
+    "cancelled": "cancelled before they were sent",
     "sent": "on their way",
     "waiting": "not sent yet",
 }
@@ -57,22 +59,31 @@ def draw_plan(out: Console, plan: Json) -> None:
         out.print(Text(f"! {plain(warning)}", "bold yellow"), soft_wrap=True)
     if plan["sample"]:
         out.print(f"  for example {', '.join(plan['sample'][:_SAMPLES_MAX])}", highlight=False, soft_wrap=True)
-    out.print(f"plan {plan['id']}, to be started until {clock(plan['expires_at'])}", highlight=False, soft_wrap=True)
+    if plan["total"]:
+        out.print(f"plan {plan['id']}, to be started until {clock(plan['expires_at'])}", highlight=False, soft_wrap=True)
 
 
 def draw_replay(out: Console, replay: Json, outcomes: Sequence[Json] = ()) -> None:
     """How far one replay is, what came of these letters of it, and what can be done with it now."""
     out.print(Text.assemble((f"replay {replay['id']}  ", "bold"), (replay["state"], COLOURS.get(replay["state"], ""))), soft_wrap=True)
     for name, meaning in _COUNTS.items():
-        if replay[name]:
+        if replay.get(name):
             out.print(f"  {replay[name]:>8}  {meaning}", highlight=False)
     out.print(f"  {replay['total']:>8}  in the plan, by {plain(replay['actor'])}: {plain(replay['reason'])}", highlight=False, markup=False)
-    if replay["detail"]:
-        out.print(Text(f"  {plain(replay['detail'])}", "red" if replay["state"] == "STOPPED" else ""), soft_wrap=True)
+    if replay["state"] == "STOPPED":
+        out.print(Text(f"  {_why_stopped(replay)}", "red"), soft_wrap=True)
+    elif replay["detail"]:
+        out.print(Text(f"  {plain(replay['detail'])}"), soft_wrap=True)
     for one in outcomes:
         line = Text.assemble(f"  {one['letter_id']}  ", (one["state"], COLOURS.get(one["state"], "")), f"  {plain(one['detail'])}")
         out.print(line, soft_wrap=True)
     draw_next(out, to_do(replay))
+
+
+def _why_stopped(replay: Json) -> str:
+    most = f"more than the {replay['stop_above_percent']} % of --stop-above" if "stop_above_percent" in replay else "too many"
+    left = f"{replay['waiting']} letters were not sent" if replay["waiting"] else "all letters had been sent"
+    return f"It stopped itself: {plain(replay['detail'])}, {most}; {left}. Mend what these failed of, then resume it, or cancel it."
 
 
 def in_a_word(replay: Json) -> str:
@@ -101,7 +112,8 @@ def to_do(replay: Json) -> dict[str, str]:
             look = {f"{command} groups": "what they failed of this time"}
             return {**look, f"{command} resume {id} --reason '...'": "go on, with a canary first if it had one", **cancel}
         case _:
-            return {f"{command} groups": "what is left"} if replay["failed"] or replay["left_out_now"] else {}
+            is_left = replay["failed"] or replay["left_out_now"] or replay.get("cancelled")
+            return {f"{command} groups": "what is left"} if is_left else {}
 
 
 def draw_replays(out: Console, page: Json, now: datetime) -> None:
