@@ -86,7 +86,9 @@ def replay(
 def replays(
     replay: Annotated[UUID | None, typer.Argument(help="one replay's id", show_default=False)] = None,
     follow: Annotated[bool, typer.Option("--follow", help="watch it until it is over or waits for people")] = False,
-    state: Annotated[str | None, typer.Option(help="PLANNED, RUNNING, PAUSED, STOPPED, CANCELLED or DONE")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="PLANNED, RUNNING, PAUSED, STOPPED, CANCELLED, DONE, or EXPIRED: nobody started it in time")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="how many at most")] = 20,
     cursor: Annotated[str | None, typer.Option(help="go on where the last page ended")] = None,
     url: Url = None,
