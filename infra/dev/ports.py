@@ -35,8 +35,8 @@ def free_port(preferred: int | None = None) -> int:
     """The preferred port if it is free, else another free one."""
     if preferred is not None and is_free(preferred):
         return preferred
-    # Not a secret: spread, so that platforms started at the same moment look at different ports.
-    for port in random.sample(_CANDIDATES, _TRIES_MAX):
+    # Spread, so that platforms started at the same moment look at different ports, also by processes that were seeded alike.
+    for port in random.SystemRandom().sample(_CANDIDATES, _TRIES_MAX):
         if is_free(port):
             return port
     raise NoFreePort

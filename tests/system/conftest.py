@@ -10,6 +10,7 @@ import pytest
 from infra.dev.demo_client import clients
 from infra.dev.demo_stage import Stage
 from infra.dev.demo_stories import BRISK
+from infra.dev.ports import free_port
 from infra.dev.up import Platform, platform
 from infra.settings import Settings
 from infra.token import ensure_development_key
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def running() -> Iterator[Platform]:
     """The platform: its processes are those of `oaas up`."""
     ensure_development_key(HOME)
-    with platform(HOME, SETTINGS, say=print) as started:
+    with platform(HOME, SETTINGS, say=print, api_port=free_port()) as started:
         yield started
 
 
