@@ -123,7 +123,7 @@ def _uuid(tenant: str | None) -> UUID | None:
     try:
         return UUID(tenant) if tenant is not None else None
     except ValueError:
-        raise Misconfigured(f"{tenant!r} is no tenant id: a UUID, as POST /v1/tenants answers it") from None
+        raise Misconfigured(f"--tenant {tenant!r} is no tenant id: a UUID, as POST /v1/tenants answers it") from None
 
 
 def _subject(name: str) -> str:
@@ -137,7 +137,7 @@ def _lifetime(ttl: str) -> timedelta:
     found = _LIFETIME.fullmatch(ttl)
     lifetime = timedelta(**{_UNITS[found["unit"]]: int(found["number"])}) if found else timedelta()
     if not timedelta() < lifetime <= LIFETIME_MAX:
-        raise Misconfigured(f"{ttl!r} is no lifetime: write 30s, 15m, 1h or 7d, at most {LIFETIME_MAX.days}d")
+        raise Misconfigured(f"--ttl {ttl!r} is no lifetime: write 30s, 15m, 1h or 7d, at most {LIFETIME_MAX.days}d")
     return lifetime
 
 
