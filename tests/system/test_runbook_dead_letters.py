@@ -57,10 +57,8 @@ class Night:
 
     async def type(self, *words: str, exit_code: int = 0) -> str:
         """`oaas` and these words, answering yes to whatever it asks; what it printed."""
-        # `why` looks into all tenants, so it is typed by somebody who may.
-        own = {} if words[0] == "why" else {"OAAS_TOKEN": self.token}
         forgotten = dict.fromkeys(name for name in os.environ if name.startswith("OAAS_"))
-        terminal = AtATerminal(env={**forgotten, **own, "OAAS_HOME": str(self.stage.running.home), "COLUMNS": "200"})
+        terminal = AtATerminal(env={**forgotten, "OAAS_TOKEN": self.token, "OAAS_HOME": str(self.stage.running.home), "COLUMNS": "200"})
         result = await asyncio.to_thread(terminal.invoke, app, words, input="y\n" * 3)
         assert result.exit_code == exit_code, f"oaas {shlex.join(words)} ended with {result.exit_code}:\n{result.output}"
         return result.stdout
