@@ -53,7 +53,7 @@ class Line:
 
 
 class Subject(NamedTuple):
-    """An order that a service has something to tell about."""
+    """An order that a service has something to tell about, in the order in which services select it."""
 
     order_id: UUID
     is_at_rest: bool
@@ -90,6 +90,11 @@ class NothingToMend(Exception):
     """It is not, or not any more, as it was when this was asked for; the message says how it is."""
 
 
+async def no_totals(_scope: Scope) -> list[Imbalance]:
+    """What a service tells that keeps none, or whose tables check them."""
+    return []
+
+
 @dataclass(frozen=True)
 class Books:
     """What a service tells and mends."""
@@ -99,9 +104,9 @@ class Books:
     subjects: Callable[[Scope, datetime, int], Awaitable[list[Subject]]]
     """At most so many orders that have not come to rest here, or have moved since; those that have not come to rest first."""
     lines: Callable[[Scope, Sequence[UUID]], Awaitable[list[Line]]]
-    imbalances: Callable[[Scope], Awaitable[list[Imbalance]]]
     mends: Mapping[str, Callable[[Scope, Case], Awaitable[str]]]
     """Name -> what mends it in the scope's transaction and says what it did; raises NothingToMend."""
+    imbalances: Callable[[Scope], Awaitable[list[Imbalance]]] = no_totals
 
 
 @dataclass(frozen=True)

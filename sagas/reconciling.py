@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from infra.reconcile import Books, Imbalance, Line, Subject
+from infra.reconcile import Books, Line, Subject
 from infra.transaction import Scope
 from sagas.consumers import SAGAS
 from sagas.engine.instances import UnknownDefinition, held_from
@@ -26,7 +26,7 @@ _LINES: Final = """
 
 
 async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
-    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
+    return [Subject(*row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
@@ -46,11 +46,6 @@ async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
     ]
 
 
-async def imbalances(_scope: Scope) -> list[Imbalance]:
-    """Sagas have no totals."""
-    return []
-
-
 def _command(scope: Scope, row: Any) -> str:
     """What ends the saga, or brings it nearer to its end."""
     try:
@@ -65,4 +60,4 @@ def _command(scope: Scope, row: Any) -> str:
     return f"oaas saga {next((verb.value for verb in (Verb.RETRY, Verb.RESUME) if verb in legal), 'show')} {row['id']}"
 
 
-BOOKS: Final = Books(kept_in="sagas.saga", subjects=subjects, lines=lines, imbalances=imbalances, mends={})
+BOOKS: Final = Books(kept_in="sagas.saga", subjects=subjects, lines=lines, mends={})

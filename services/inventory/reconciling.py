@@ -52,7 +52,7 @@ _RECOUNT: Final = """
 
 
 async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
-    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)]
+    return [Subject(*row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, STEP, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from contracts.messages import Event, Message
 from contracts.orders import ApproveOrder, MarkOrderCancelled, OrderCancelRequested, OrderPlaced, RejectOrder
 from contracts.values import OrderId, OrderLine, OrderStatus, Rejection, ShopId, VatRate
-from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, Subject, by_use_case
+from infra.reconcile import Books, Case, Line, NothingToMend, Subject, by_use_case
 from infra.transaction import Scope
 from services.orders import repository, use_cases
 from services.orders.consumers import HANDLES
@@ -32,7 +32,7 @@ _LINES: Final = """
 
 
 async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
-    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
+    return [Subject(*row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
@@ -50,11 +50,6 @@ async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
         )
         for row in await scope.connection.fetch(_LINES, scope.tenant_id, list(orders))
     ]
-
-
-async def imbalances(_scope: Scope) -> list[Imbalance]:
-    """The tables check each order's own sums."""
-    return []
 
 
 async def start(scope: Scope, case: Case) -> str:
@@ -157,6 +152,5 @@ BOOKS: Final = Books(
     kept_in="orders.customer_order",
     subjects=subjects,
     lines=lines,
-    imbalances=imbalances,
     mends={"start": start, "finish": finish, "cancel": cancel, "close": close},
 )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.payments import CapturePayment, ReturnPayment
 from contracts.values import OrderId
-from infra.reconcile import Books, Case, Imbalance, Line, Subject, by_use_case
+from infra.reconcile import Books, Case, Line, Subject, by_use_case
 from infra.transaction import Scope
 from services.payments.consumers import HANDLES
 
@@ -27,7 +27,7 @@ _LINES: Final = """
 
 
 async def subjects(scope: Scope, since: datetime, most: int) -> list[Subject]:
-    return [Subject(**row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
+    return [Subject(*row) for row in await scope.connection.fetch(_SUBJECTS, scope.tenant_id, since, most)]
 
 
 async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
@@ -46,11 +46,6 @@ async def lines(scope: Scope, orders: Sequence[UUID]) -> list[Line]:
     ]
 
 
-async def imbalances(_scope: Scope) -> list[Imbalance]:
-    """Payments have no totals."""
-    return []
-
-
 async def give_back(scope: Scope, case: Case) -> str:
     """Have nothing held and nothing taken; the provider is called for it as for every payment that is due."""
     await by_use_case(scope, HANDLES, ReturnPayment(order_id=OrderId(case.order_id)))
@@ -67,6 +62,5 @@ BOOKS: Final = Books(
     kept_in="payments.payment",
     subjects=subjects,
     lines=lines,
-    imbalances=imbalances,
     mends={"give-back": give_back, "capture": capture},
 )

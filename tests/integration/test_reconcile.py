@@ -2,23 +2,18 @@
 is printed, and gone. And nothing is found where nothing is wrong.
 """
 
-import asyncio
-import json
-import os
-import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from contracts.messages import Message
 from contracts.orders import OrderCancelRequested, OrderCompleted, OrderPlaced
 from contracts.values import OrderId
-from infra.cli.main import app
 from infra.settings import Settings
 from services.orders.use_cases import prepare_order
+from tests.integration.reconciled import after_a_while, at_a_terminal, oaas, order_gone, rejected_in_vain
 from tests.integration.town import UNITS, Town, a_town
 
 CARD: Final = "tok_visa"
@@ -33,31 +28,11 @@ async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
-    """A tenant for each test, and a terminal in the home whose key the API trusts."""
-    for name in [name for name in os.environ if name.startswith("OAAS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OAAS_HOME", str(shared.api.home))
-    monkeypatch.setenv("OAAS_API_URL", shared.base_url)
-    monkeypatch.setattr("services.ops.books.comparing._SECOND_LOOK_AFTER_S", 0.05)
-    return await shared.of_another_tenant().open()
-
-
-async def oaas(command: str) -> Result:
-    """The command in a thread of its own: the API answers in this one."""
-    return await asyncio.to_thread(CliRunner().invoke, app, shlex.split(command)[1:])
-
-
-async def found(town: Town) -> list[dict[str, Any]]:
-    """What is wrong, when everything has come to rest."""
-    await town.age()
-    result = await oaas(f"oaas reconcile --tenant {town.tenant_id} --json")
-    listed: list[dict[str, Any]] = json.loads(result.stdout)["findings"]
-    assert result.exit_code == (1 if any(one["accepted_by"] is None for one in listed) else 0), result.output
-    return listed
+    return await at_a_terminal(shared, monkeypatch)
 
 
 async def kinds(town: Town) -> set[str]:
-    return {one["kind"] for one in await found(town)}
+    return {one["kind"] for one in await after_a_while(town)}
 
 
 def losing(town: Town, message: type[Message]) -> Town:
@@ -102,18 +77,9 @@ async def lost_rejection(town: Town) -> OrderId:
     return order
 
 
-async def held_for_a_rejected_order(town: Town) -> OrderId:
-    order = await town.place()
-    await town.corrupt(
-        "UPDATE orders.customer_order SET status = 'REJECTED', rejection = 'FAULT' WHERE tenant_id = $1 AND order_id = $2", order
-    )
-    return order
-
-
 async def held_for_nothing(town: Town) -> OrderId:
     order = await town.place()
-    await town.corrupt("DELETE FROM orders.order_line WHERE tenant_id = $1 AND order_id = $2", order)
-    await town.corrupt("DELETE FROM orders.customer_order WHERE tenant_id = $1 AND order_id = $2", order)
+    await order_gone(town, order)
     return order
 
 
@@ -197,7 +163,7 @@ CASES: Final[tuple[tuple[Seed, set[str], str | None], ...]] = (
     (lost_completion, {"unconsumed-stock", "unsettled-quota"}, "COMPLETED"),
     (lost_approval, {"order-left-behind"}, "CONFIRMED"),
     (lost_rejection, {"order-left-behind"}, "REJECTED"),
-    (held_for_a_rejected_order, ORPHANS, "REJECTED"),
+    (rejected_in_vain, ORPHANS, "REJECTED"),
     (held_for_nothing, ORPHANS, None),
     (paid_for_a_cancelled_order, {*ORPHANS, "orphan-payment"}, "CANCELLED"),
     (forgotten_before_it_was_begun, {"forgotten-order"}, "CANCELLED"),
@@ -221,7 +187,7 @@ async def test_what_is_wrong_is_found_mended_by_the_printed_command_and_gone(
     assert await kinds(town) == expected
     town.lost = lambda _: False
     for _ in range(ROUNDS_MAX):
-        wrong = await found(town)
+        wrong = await after_a_while(town)
         if not wrong:
             break
         command = wrong[0]["command"]

@@ -1,28 +1,23 @@
-"""What operators meet when they compare the services' books: nothing where nothing is wrong, what nobody can mend, what is not theirs."""
+"""What operators meet when they compare the services' books: nothing where nothing is wrong, large tenants in parts, what is not theirs."""
 
 import asyncio
-import json
-import os
-import shlex
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from contracts.inventory import ReserveStock
 from contracts.orders import OrderPlaced, RejectOrder
-from contracts.values import OrderId, TenantId
+from contracts.values import TenantId
 from infra import clock
-from infra.cli.main import app
 from infra.reconcile import known_tenants, open_keepers
 from infra.settings import Settings
 from services.ops.books.comparing import Comparing
-from services.orders.use_cases import prepare_order
 from tests.conformance.places import opened
 from tests.integration.processes import Pools, pools
+from tests.integration.reconciled import after_a_while, at_a_terminal, compared, oaas, order_gone, rejected_in_vain
 from tests.integration.town import Town, a_town
 from tests.integration.troubled import World
 
@@ -38,13 +33,7 @@ async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
-    """A tenant for each test, and a terminal in the home whose key the API trusts."""
-    for name in [name for name in os.environ if name.startswith("OAAS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OAAS_HOME", str(shared.api.home))
-    monkeypatch.setenv("OAAS_API_URL", shared.base_url)
-    monkeypatch.setattr("services.ops.books.comparing._SECOND_LOOK_AFTER_S", 0.05)
-    return await shared.of_another_tenant().open()
+    return await at_a_terminal(shared, monkeypatch)
 
 
 @pytest.fixture
@@ -54,31 +43,6 @@ async def platform(settings: Settings, caplog: pytest.LogCaptureFixture, monkeyp
     monkeypatch.setattr("services.payments.calling.Calls._pause_after", lambda *_: timedelta(seconds=1))
     async with pools(settings) as opened:
         yield opened
-
-
-async def oaas(command: str) -> Result:
-    """The command in a thread of its own: the API answers in this one."""
-    return await asyncio.to_thread(CliRunner().invoke, app, shlex.split(command)[1:])
-
-
-async def compared(town: Town) -> list[dict[str, Any]]:
-    result = await oaas(f"oaas reconcile --tenant {town.tenant_id} --json")
-    listed: list[dict[str, Any]] = json.loads(result.stdout)["findings"]
-    return listed
-
-
-async def order_gone(town: Town, order: OrderId) -> None:
-    for table in ("order_line", "customer_order"):
-        await town.corrupt(f"DELETE FROM orders.{table} WHERE tenant_id = $1 AND order_id = $2", order)
-
-
-async def rejected_in_vain(town: Town) -> OrderId:
-    """An order that ended without what it holds."""
-    order = await town.place()
-    await town.corrupt(
-        "UPDATE orders.customer_order SET status = 'REJECTED', rejection = 'FAULT' WHERE tenant_id = $1 AND order_id = $2", order
-    )
-    return order
 
 
 @pytest.mark.timeout(300)
@@ -204,22 +168,6 @@ async def test_a_lost_message_that_lies_at_the_desk_is_to_be_replayed(town: Town
     assert f"oaas dead-letters replay {letter}" in " ".join(refused.output.split())
 
 
-async def test_what_no_command_mends_is_accepted_and_counts_no_more_until_it_changes(town: Town) -> None:
-    order = await town.place()
-    await town.complete(order)
-    await town.corrupt("UPDATE tenants.quota_hold SET pence = pence + 1 WHERE tenant_id = $1 AND order_id = $2", order)
-    await town.age()
-    accepting = next(one["command"] for one in await compared(town) if one["kind"] == "quota-differs")
-    assert accepting.startswith("oaas reconcile accept quota-differs ")
-    await oaas(f"oaas reconcile mend quota-unbalanced --tenant {town.tenant_id} --key {clock.now():%Y-%m} --reason x")
-    assert (await oaas(accepting)).exit_code == 0
-    [one] = await after_a_while(town)
-    assert (one["kind"], one["accepted_by"] is None) == ("quota-differs", False)
-    assert (await oaas(f"oaas reconcile --tenant {town.tenant_id}")).exit_code == 0
-    await town.corrupt("UPDATE tenants.quota_hold SET pence = pence + 1 WHERE tenant_id = $1 AND order_id = $2", order)
-    assert {one["kind"]: one["accepted_by"] for one in await after_a_while(town)} == {"quota-differs": None, "quota-unbalanced": None}
-
-
 async def test_totals_are_mended_before_what_goes_by_them(town: Town) -> None:
     order = await town.place()
     await town.corrupt("UPDATE tenants.quota_hold SET pence = pence + 1 WHERE tenant_id = $1 AND order_id = $2", order)
@@ -262,60 +210,6 @@ async def test_an_operator_of_one_tenant_neither_sees_nor_mends_another_s(town: 
     assert (await town.api.call("POST", "/v1/ops/reconcile/mend", own, asked)).status_code == 200
 
 
-async def other_goods_held(town: Town) -> OrderId:
-    """As after somebody has edited the quantity in the letter that asked for the stock."""
-    order = await town.place(quantity=2)
-    await town.corrupt("UPDATE inventory.stock_hold_line SET quantity = 1 WHERE tenant_id = $1 AND order_id = $2", order)
-    await town.corrupt("UPDATE inventory.stock SET held = held - 1, available = available + 1 WHERE tenant_id = $1")
-    return order
-
-
-async def test_a_mend_that_a_customer_notices_says_so_and_is_done_only_by_somebody_who_agrees(
-    town: Town, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order = await other_goods_held(town)
-    [one] = await after_a_while(town)
-    assert (one["kind"], one["confirm"]) == ("stock-differs", "cancel-order")
-    assert (
-        one["mending"] == "mending cancels the order, as its client could: 1 APPLE can be sold again, 200 pence are refunded in the ledger"
-    )
-    foreseen = await oaas(f"{one['command']} --dry-run --json")
-    assert json.loads(foreseen.stdout) == {"done": None, "mending": one["mending"], "confirm": "cancel-order"}
-    refused = await oaas(one["command"])
-    assert (refused.exit_code, "say --yes" in refused.output, one["mending"] in refused.output) == (2, True, True)
-    monkeypatch.setattr("infra.cli.reconcile.is_somebody_there", lambda: True)
-    asked = await asyncio.to_thread(CliRunner().invoke, app, shlex.split(one["command"])[1:], input="n\n")
-    assert (asked.exit_code, f"Cancel order {order}? [y/N]" in asked.output) == (1, True)
-    assert await town.state("orders.customer_order", "status", order) == "CONFIRMED"
-    asked = await asyncio.to_thread(CliRunner().invoke, app, shlex.split(one["command"])[1:], input="y\n")
-    assert asked.exit_code == 0, asked.output
-    assert await town.state("orders.customer_order", "status", order) == "CANCELLING"
-
-
-async def test_the_route_mends_what_is_named_and_nothing_that_has_become_something_else(town: Town) -> None:
-    order = await other_goods_held(town)
-    [one] = await after_a_while(town)
-    asked = {name: one[name] for name in ("kind", "tenant", "key")} | {"reason": "x"}
-    operator = town.api.token("ops")
-    for confirm in (None, "reject-order"):
-        answer = await town.api.call("POST", "/v1/ops/reconcile/mend", operator, {**asked, "confirm": confirm})
-        assert (answer.status_code, answer.json()["title"]) == (409, "Not confirmed")
-        assert '"confirm": "cancel-order"' in answer.json()["detail"]
-    await town.move(order, prepare_order)
-    answer = await town.api.call("POST", "/v1/ops/reconcile/mend", operator, {**asked, "confirm": "cancel-order"})
-    assert (answer.status_code, "reconcile accept" in answer.json()["detail"]) == (409, True)
-    assert await town.state("orders.customer_order", "status", order) == "PREPARING"
-
-
-async def test_a_difference_that_is_known_and_right_stays_accepted_while_its_order_goes_on(town: Town) -> None:
-    order = await other_goods_held(town)
-    [one] = await after_a_while(town)
-    assert (await oaas(one["accepting"])).exit_code == 0
-    await town.complete(order)
-    [one] = await after_a_while(town)
-    assert (one["kind"], one["accepted_by"] is None) == ("stock-differs", False)
-
-
 async def test_every_tenant_that_any_service_knows_is_compared(town: Town) -> None:
     await town.place()
     unknown = TenantId(uuid4())
@@ -336,8 +230,3 @@ async def test_the_printed_table_names_each_thing_and_its_command(town: Town) ->
     assert "mending releases what is held: 1 APPLE can be sold again" in printed.output
     accepting = f"oaas reconcile accept orphan-charge --tenant {town.tenant_id} --order {order} --reason '...'  # if it is known and right"
     assert accepting in printed.output
-
-
-async def after_a_while(town: Town) -> list[dict[str, Any]]:
-    await town.age()
-    return await compared(town)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -108,9 +109,9 @@ class Comparing:
         *,
         in_motion: bool = False,
         after: UUID | None = None,
-        until_s: float = math.inf,
+        for_s: float = math.inf,
     ) -> Look:
-        """The first look; it ends early, with `next`, at `until_s` of the loop's clock, but not before some orders are looked at."""
+        """The first look; it ends early, with `next`, once it has looked at orders for `for_s` seconds."""
         look = Look(tenant_id, now, timedelta() if in_motion else self._grace, key, after)
         if key is None:
             subjects = await self._subjects(tenant_id, now)
@@ -121,9 +122,10 @@ class Comparing:
             subjects = [only] if (only := _order_of(key)) else []
         if after is None:
             look.found |= await self._totals(tenant_id, key)
+        until_s = asyncio.get_running_loop().time() + for_s
         for first in range(0, len(subjects), _TOGETHER):
             await self._look_at(look, subjects[first : first + _TOGETHER])
-            if asyncio.get_running_loop().time() >= until_s and subjects[first + _TOGETHER :]:
+            if asyncio.get_running_loop().time() >= until_s and first + _TOGETHER < len(subjects):
                 subjects = subjects[: first + _TOGETHER]
                 look.next = subjects[-1]
                 break
@@ -149,7 +151,8 @@ class Comparing:
             # What was found once is looked at until it is gone, however long ago it moved.
             known = [order for one in await findings.open_in(scope, Part()) if (order := _order_of(one.key)) is not None]
         # An order that is at rest in one book and not in another comes as one that is not.
-        found.sort(key=lambda one: (one.is_at_rest, -one.changed_at.timestamp()))
+        found.sort(key=attrgetter("changed_at"), reverse=True)
+        found.sort(key=attrgetter("is_at_rest"))
         return list(dict.fromkeys([*known, *(one.order_id for one in found)]))[:SUBJECTS_MAX]
 
     async def _again(self, first: Look) -> Compared:

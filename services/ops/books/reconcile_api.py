@@ -100,10 +100,12 @@ def _from(tenants: Sequence[TenantId], body: Compare) -> list[TenantId]:
 async def _compared(comparing: Comparing, transaction: Transactions, tenants: Sequence[TenantId], body: Compare) -> ComparedView:
     looks: list[Look] = []
     until_s = asyncio.get_running_loop().time() + _CALL_S
+    left_s = _CALL_S
     for tenant_id in tenants:
         after = None if looks else body.after_order
-        looks.append(await comparing.look(tenant_id, now(), body.order, after=after, until_s=until_s))
-        if asyncio.get_running_loop().time() >= until_s:
+        looks.append(await comparing.look(tenant_id, now(), body.order, after=after, for_s=left_s))
+        left_s = until_s - asyncio.get_running_loop().time()
+        if left_s <= 0:
             break
     answer = ComparedView(findings=[], orders=0, tenants=0, left=len(tenants), next=None, cut=[])
     for compared in await comparing.settle(looks):
