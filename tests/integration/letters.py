@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from contracts.addresses import DEAD_LETTERS, dead_letter_queue
 from contracts.messages import Envelope
 from contracts.values import TenantId
+from infra.clock import now
 from infra.database import open_pool
 from infra.frames import CONTENT_TYPE, encode
 from infra.http import create_app
@@ -23,6 +25,8 @@ from infra.letters import headers_of
 from infra.settings import Settings
 from infra.token import ensure_development_key
 from services.ops.main import SERVICE
+from services.ops.taking_in.intake import take_in
+from services.ops.taking_in.opening import Arrived, open_letters
 from tests.conformance.places import opened
 from tests.integration.messaging import Stage, reserve, until
 from tests.integration.serving import Api
@@ -140,3 +144,14 @@ async def letter_desk(settings: Settings, home: Path) -> AsyncIterator[LetterDes
 def pairs(found: Sequence[asyncpg.Record], *names: str) -> list[tuple[Any, ...]]:
     """These columns of each row."""
     return [tuple(row[name] for name in names) for row in found]
+
+
+async def keep(desk: LetterDesk, *died: Dying, queue: str = QUEUE, minutes_ago: float = 0) -> list[UUID]:
+    """As if they had been taken in then; their ids."""
+    at = now() - timedelta(minutes=minutes_ago)
+    found = [letter for one in died for letter in open_letters(Arrived(queue, one.body, one.headers, one.message_id), at)]
+    async with desk.api.transaction.batch() as batch:
+        for tenant_id in sorted({one.letter.tenant_id for one in found}):
+            async with batch.scope(tenant_id) as scope:
+                await take_in(scope, [one for one in found if one.letter.tenant_id == tenant_id])
+    return [one.letter.id for one in found]

@@ -143,5 +143,8 @@ async def test_whoever_waits_is_told_of_trouble_and_waits_on_for_the_answer(stag
     await waits(stage, 1, order_id)
     async with transaction(tenant_id) as scope:
         assert await DEFERRED.answer(scope, AuthorisePayment, str(order_id), AUTHORISED) == 1
-    [answer] = await answers(stage, 1)
+    # What was told may be sent a second time when the machine is slow.
+    answer = told
+    while answer["id"] == told["id"]:
+        answer = (await answers(stage, 1))[-1]
     assert answer["data"]["payment_id"] == str(AUTHORISED.payment_id)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,9 +14,7 @@ from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
 from infra.clock import now
 from infra.settings import Settings
 from services.ops.desk.model import letter_id
-from services.ops.taking_in.intake import take_in
-from services.ops.taking_in.opening import Arrived, open_letters
-from tests.integration.letters import QUEUE, Dying, LetterDesk, Poison, dying, letter_desk
+from tests.integration.letters import QUEUE, Dying, LetterDesk, Poison, dying, keep, letter_desk
 from tests.integration.messaging import envelope, reserve
 
 
@@ -27,134 +24,12 @@ async def desk(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
         yield opened
 
 
-async def keep(desk: LetterDesk, *died: Dying, queue: str = QUEUE, minutes_ago: float = 0) -> list[UUID]:
-    """As if they had been taken in then; their ids."""
-    at = now() - timedelta(minutes=minutes_ago)
-    found = [letter for one in died for letter in open_letters(Arrived(queue, one.body, one.headers, one.message_id), at)]
-    async with desk.api.transaction.batch() as batch:
-        for tenant_id in sorted({one.letter.tenant_id for one in found}):
-            async with batch.scope(tenant_id) as scope:
-                await take_in(scope, [one for one in found if one.letter.tenant_id == tenant_id])
-    return [one.letter.id for one in found]
-
-
 def raised_elsewhere(text: str) -> Exception:
     """The same error from another place has another cause."""
     try:
         raise Poison(text)
     except Poison as error:
         return error
-
-
-async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterDesk) -> None:
-    tenant = TenantId(uuid4())
-    ask, paid = reserve(tenant), envelope(tenant, AuthorisePayment(order_id=OrderId(uuid4()), amount=5, token="tok_a"))
-    native = {
-        "x-service": None,
-        "x-letter": None,
-        "x-exception-type": None,
-        "x-death": [{"queue": "payments.commands.0", "reason": "rejected", "count": 1}],
-    }
-    [old] = await keep(desk, dying(ask, KeyError("shelf"), attempt=5), minutes_ago=60)
-    [new] = await keep(desk, dying(paid, more=native), queue="payments.commands.0")
-    [settled] = await keep(desk, dying(reserve(tenant)))
-    async with desk.api.transaction(tenant) as scope:
-        await scope.connection.execute("UPDATE ops.letter SET state = 'SETTLED' WHERE tenant_id = $1 AND id = $2", tenant, settled)
-    shown = (await desk.get(f"/{old}")).json()
-    half = (now() - timedelta(minutes=30)).isoformat()
-    for filters, expected in (
-        ({}, [new, old]),
-        ({"queue": QUEUE}, [old]),
-        ({"service": "inventory"}, [old]),
-        ({"service": "payments"}, [new]),
-        ({"type": "payments.AuthorisePayment.v1"}, [new]),
-        ({"saga": str(ask.sagaid)}, [old]),
-        ({"message": str(paid.id)}, [new]),
-        ({"fingerprint": shown["fingerprint"]}, [old]),
-        ({"state": "SETTLED"}, [settled]),
-        ({"state": "ARCHIVED"}, []),
-        ({"since": half}, [new]),
-        ({"until": half}, [old]),
-        ({"since": half, "until": now().isoformat()}, [new]),
-        ({"readable": True}, [new, old]),
-        ({"readable": False}, []),
-        ({"attempts_min": 5}, [old]),
-        ({"attempts_min": 6}, []),
-        ({"native": True}, [new]),
-        ({"native": False}, [old]),
-        ({"native": False, "type": "payments.AuthorisePayment.v1"}, []),
-    ):
-        assert await desk.ids(tenant=str(tenant), **filters) == [str(id) for id in expected], filters
-
-
-@pytest.mark.parametrize("path", ["", "/groups"])
-@pytest.mark.parametrize(
-    ("params", "field"),
-    [
-        ({"state": "LOST"}, "state"),
-        ({"tenant": "x"}, "tenant"),
-        ({"since": "yesterday"}, "since"),
-        ({"since": "2026-11-23T10:00:00"}, "since"),
-        ({"attempts_min": "0"}, "attempts_min"),
-        ({"queue": "nonsense"}, "queue"),
-        ({"service": "nonsense"}, "service"),
-        ({"type": "ReserveStock"}, "type"),
-        ({"since": "2026-11-23T10:00:00Z", "until": "2026-11-23T10:00:00Z"}, "until"),
-        ({"queue": ""}, "queue"),
-        ({"colour": "red"}, "colour"),
-    ],
-)
-async def test_a_wrong_filter_is_named(desk: LetterDesk, path: str, params: dict[str, str], field: str) -> None:
-    refused = await desk.get(path, **params)
-    assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
-
-
-async def test_names_that_this_release_has_not_are_found_as_long_as_a_letter_has_them(desk: LetterDesk) -> None:
-    mine, theirs = TenantId(uuid4()), TenantId(uuid4())
-    gone = {"queue": f"q{uuid4().hex}", "service": f"s{uuid4().hex}", "type": f"t{uuid4().hex}"}
-    [id] = await keep(desk, dying(reserve(mine)))
-    async with desk.api.transaction(mine) as scope:
-        columns = ", ".join(f"{name} = '{value}'" for name, value in gone.items())
-        await scope.connection.execute(f"UPDATE ops.letter SET {columns}, state = 'ARCHIVED' WHERE tenant_id = $1 AND id = $2", mine, id)
-    for name, value in gone.items():
-        assert await desk.ids(**{name: value}) == []
-        assert await desk.ids(mine, **{name: value, "state": "ARCHIVED"}) == [str(id)]
-        # Whether others have letters of it is none of theirs.
-        assert (await desk.get("", theirs, **{name: value})).status_code == 422
-
-
-@pytest.mark.parametrize(
-    ("params", "told"),
-    [
-        ({"type": "reserveStock"}, "did you mean inventory.ReserveStock.v1?"),
-        ({"queue": "inventory.commands.0.dead"}, "did you mean inventory.commands.0?"),
-        ({"service": "nonsense"}, "there are tenants, inventory, orders, payments, sagas, ops"),
-    ],
-)
-async def test_a_mistyped_name_says_which_may_be_meant(desk: LetterDesk, params: dict[str, str], told: str) -> None:
-    refused = await desk.get("", **params)
-    assert (refused.status_code, refused.json()["errors"][0]["message"].endswith(told)) == (422, True), refused.text
-
-
-@pytest.mark.parametrize("cursor", ["x", "", "AAAA", "A" * 31 + "="])
-async def test_a_cursor_that_was_not_given_out_is_refused(desk: LetterDesk, cursor: str) -> None:
-    assert (await desk.get(cursor=cursor)).status_code == 400
-
-
-async def test_pages_neither_repeat_nor_leave_out_what_was_there_while_letters_arrive(desk: LetterDesk) -> None:
-    tenant = TenantId(uuid4())
-    # All at the same instant.
-    there = {str(id) for id in await keep(desk, *(dying(reserve(tenant)) for _ in range(7)), minutes_ago=1)}
-    seen: list[str] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = (await desk.get(tenant=str(tenant), limit=2, **cursor)).json()
-        seen += [letter["id"] for letter in page["letters"]]
-        await keep(desk, dying(reserve(tenant)))
-        if page["next"] is None:
-            break
-        cursor = {"cursor": page["next"]}
-    assert sorted(seen) == sorted(there)
 
 
 async def test_causes_are_grouped_with_what_an_operator_asks_first(desk: LetterDesk) -> None:

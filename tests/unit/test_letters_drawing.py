@@ -138,8 +138,8 @@ def test_what_is_handled_is_neither_sent_nor_restored() -> None:
 
 
 def test_what_a_list_leaves_out_is_counted() -> None:
-    text = drawn(letters_drawing.draw_groups, {"groups": [group(9)], "total": 12, "causes": 4}, "", NOW)
-    assert "... and 3 more causes" in text
+    cut = {"groups": [group(9)], "total": 12, "causes": 4}
+    assert "... and 3 more causes" in drawn(letters_drawing.draw_groups, cut, "", NOW)
     revision = {"revision": 1, "actor": "Ada", "at": at(), "reason": "x", "diff": []}
     death = {"at": at(), "build": "b", "replay_id": None, "error": "x"}
     long = letter(revision=12, revisions=[revision] * 12, deaths=11, deaths_history=[death] * 11, stack="line\n" * 40)
@@ -151,13 +151,15 @@ def test_what_a_list_leaves_out_is_counted() -> None:
 def test_an_error_of_pydantic_is_told_without_its_address() -> None:
     error = "1 validation error\nsku\n  Field required\n    For further information visit https://errors.pydantic.dev/2.14/v/missing"
     one = {"groups": [group(1, error=error)], "total": 1, "causes": 1}
-    texts = [drawn(letters_drawing.draw_groups, one, "", NOW), drawn(letters_drawing.draw_letter, letter(error=error, stack=error), NOW)]
-    assert all("Field required" in text and "://" not in text for text in texts), texts
+    for text in (
+        drawn(letters_drawing.draw_groups, one, "", NOW),
+        drawn(letters_drawing.draw_letter, letter(error=error, stack=error), NOW),
+    ):
+        assert ("Field required" in text, "://" in text) == (True, False), text
 
 
 def test_no_letters_is_good_news() -> None:
-    none: dict[str, Any] = {"groups": [], "total": 0, "causes": 0}
-    assert drawn(letters_drawing.draw_groups, none, "", NOW).strip() == "no dead letters: nothing to do"
+    assert drawn(letters_drawing.draw_groups, {"groups": [], "total": 0, "causes": 0}, "", NOW).strip() == "no dead letters: nothing to do"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
@@ -294,12 +296,8 @@ def test_every_command_teaches_with_an_example(command: str) -> None:
 def test_a_drained_file_says_what_to_do_with_it() -> None:
     drainage = Drainage(before=18, taken={"inventory.commands.0.dead": 3}, left={"inventory.commands.0.dead": 2})
     text = drawn(draw_drainage, drainage, Path("letters.ndjson"))
-    for told in (
-        "3 letters added to letters.ndjson, 21 in it now",
-        "3  inventory.commands.0.dead",
-        "2 letters more came",
-        "oaas dead-letters load letters.ndjson",
-    ):
+    dead = "3  inventory.commands.0.dead"
+    for told in ("3 letters added to letters.ndjson, 21 in it now", dead, "2 letters more came", "oaas dead-letters load letters.ndjson"):
         assert told in text
-    loading = Loading("", sent=2, bad={7: "it is no JSON [red]"})
-    assert "letters.ndjson, line 7: it is no JSON [red]" in drawn(draw_loading, loading, Path("letters.ndjson"))
+    loaded = drawn(draw_loading, Loading("", sent=2, bad={7: "it is no JSON [red]"}), Path("letters.ndjson"))
+    assert "letters.ndjson, line 7: it is no JSON [red]" in loaded

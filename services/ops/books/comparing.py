@@ -135,7 +135,7 @@ class Comparing:
     async def settle(self, looks: Sequence[Look]) -> list[Compared]:
         """The second look, after one pause for all of them: what is still there, and exactly as it was, is found."""
         if any(look.found for look in looks):
-            await asyncio.sleep(_SECOND_LOOK_AFTER_S)
+            await _pause()
         return [await self._again(look) for look in looks]
 
     async def totals(self, tenant_id: TenantId) -> list[Finding]:
@@ -196,6 +196,10 @@ class Comparing:
         async with self._transaction(tenant_id) as scope:
             letters = await _letters(scope, {one.key for one in lost})
         return [_replayed(one, letters.get((one.key, *_LOST[one.kind]))) if one.kind in _LOST else one for one in found]
+
+
+async def _pause() -> None:
+    await asyncio.sleep(_SECOND_LOOK_AFTER_S)
 
 
 def _replayed(found: Finding, letter_id: UUID | None) -> Finding:
