@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from infra.cli.letters.commands import letters_app
 from infra.cli.main import app
 
 COMMANDS = ("up", "demo", "migrate", "worker", "api", "token", "check", "settings", "contracts", "saga")
@@ -113,3 +115,9 @@ def test_a_worker_that_waits_for_its_broker_stops_when_told(tmp_path: Path) -> N
         waiting.send_signal(signal.SIGTERM)
         waiting.stdout.read()
         assert waiting.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("command", sorted(str(name) for name in get_command(letters_app).commands))  # type: ignore[attr-defined]  # a group
+def test_every_command_teaches_with_an_example(command: str) -> None:
+    shown = CliRunner().invoke(letters_app, [command, "--help"])
+    assert (shown.exit_code, f"oaas dead-letters {command}" in " ".join(shown.output.split())) == (0, True), shown.output

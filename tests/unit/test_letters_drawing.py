@@ -8,13 +8,10 @@ from typing import Any, Final
 
 import pytest
 from rich.console import Console
-from typer.main import get_command
-from typer.testing import CliRunner
 
 from infra.cli.letters import acts_drawing as letters_acts_drawing
 from infra.cli.letters import drawing as letters_drawing
 from infra.cli.letters import replays_drawing
-from infra.cli.letters.commands import letters_app
 from infra.drain.drain import Drainage
 from infra.drain.drawing import draw_drainage, draw_loading
 from infra.drain.load import Loading
@@ -285,12 +282,6 @@ def test_nothing_that_anybody_wrote_reaches_the_terminal_as_a_command() -> None:
     for text in texts:
         assert not {"\x1b", "\x9b", "\x07", "\u202e"} & set(text), text
         assert "[red]red[/]" in text
-
-
-@pytest.mark.parametrize("command", sorted(str(name) for name in get_command(letters_app).commands))  # type: ignore[attr-defined]  # a group
-def test_every_command_teaches_with_an_example(command: str) -> None:
-    shown = CliRunner().invoke(letters_app, [command, "--help"])
-    assert (shown.exit_code, f"oaas dead-letters {command}" in " ".join(shown.output.split())) == (0, True), shown.output
 
 
 def test_a_drained_file_says_what_to_do_with_it() -> None:
