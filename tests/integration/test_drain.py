@@ -203,7 +203,7 @@ async def test_a_broker_that_is_away_says_so(at_the_broker: Path, monkeypatch: p
         assert (failed.exit_code, "does not answer" in flat(failed)) == (2, True), failed.output
 
 
-@pytest.mark.parametrize("trial", range(3))
+@pytest.mark.parametrize("trial", range(2))
 async def test_nothing_is_lost_when_drain_and_load_are_killed(
     at_the_broker: Path, broker: aiormq.abc.AbstractChannel, stage: Stage, trial: int
 ) -> None:

@@ -59,18 +59,18 @@ BODIES: Final = {
 }
 
 
-@pytest.mark.parametrize("what", BODIES)
-async def test_every_body_is_stored_and_shown_and_the_next_letter_too(desk: Stage, operator: LetterDesk, what: str) -> None:
-    body, form = BODIES[what]
-    await publish(desk, sent(body, x_letter=str(uuid4())), a_letter())
-    await taken_in(desk, letters=2)
-    [letter] = [letter for letter in await rows(desk) if not letter["is_readable"]]
-    assert (letter["form"], letter["tenant_id"], letter["message_id"]) == (form, NOBODY, None)
-    kept = base64.b64decode(letter["body"]) if form == "BASE64" else letter["body"].encode()
-    assert kept == (body.strip()[1:-1] if (body.startswith(b"[") and form == "ENVELOPE") or body in (b"[null]", b"[17]") else body)
-    shown = await operator.get(f"/{letter['id']}")
-    assert shown.status_code == 200, shown.text
-    assert "it is no message that can be read" in " ".join(shown.json()["flags"])
+async def test_every_body_is_stored_and_shown_and_the_next_letter_too(desk: Stage, operator: LetterDesk) -> None:
+    for body, _ in BODIES.values():
+        await publish(desk, sent(body, x_letter=str(uuid4())), a_letter())
+    await taken_in(desk, letters=2 * len(BODIES))
+    unreadable = [letter for letter in await rows(desk) if not letter["is_readable"]]
+    assert {(letter["tenant_id"], letter["message_id"]) for letter in unreadable} == {(NOBODY, None)}
+    kept = [(base64.b64decode(one["body"]) if one["form"] == "BASE64" else one["body"].encode(), one["form"]) for one in unreadable]
+    assert sorted(kept) == sorted((body[1:-1] if form == "ENVELOPE" else body, form) for body, form in BODIES.values())
+    for letter in unreadable:
+        shown = await operator.get(f"/{letter['id']}")
+        assert shown.status_code == 200, shown.text
+        assert "it is no message that can be read" in " ".join(shown.json()["flags"])
 
 
 SENDABLE: Final[tuple[Any, ...]] = (
@@ -86,12 +86,11 @@ NAMES: Final = (
 )
 
 
-@pytest.mark.parametrize("value", SENDABLE, ids=lambda value: repr(value)[:20])
-async def test_a_header_of_any_kind_is_stored_wherever_it_stands(desk: Stage, operator: LetterDesk, value: Any) -> None:
-    died = [a_letter(more={name: value}) for name in NAMES]
+async def test_a_header_of_any_kind_is_stored_wherever_it_stands(desk: Stage, operator: LetterDesk) -> None:
+    died = [a_letter(more={name: value}) for value in SENDABLE for name in NAMES]
     await publish(desk, *died, a_letter())
     # What says nothing of its death is known by its message.
-    for letter in await taken_in(desk, letters=len(NAMES) + 1):
+    for letter in await taken_in(desk, letters=len(died) + 1):
         assert (await operator.get(f"/{letter['id']}")).status_code == 200
 
 

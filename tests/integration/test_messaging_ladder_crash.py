@@ -15,7 +15,7 @@ from tests.integration.workers import WorkerProcess, worker_process
 
 DEAD: Final = dead_letter_queue(COMMANDS.routing_key)
 # Inventory sends commands nowhere but to the ladder.
-POINTS: Final = ("save", "outbox", "commit", "committed", "publish", "confirmed", "ack")
+POINTS: Final = ("outbox", "committed", "confirmed", "ack")
 
 
 @pytest.mark.parametrize("point", POINTS)

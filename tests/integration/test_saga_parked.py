@@ -35,7 +35,7 @@ from tests.conformance.places import decide, envelope, new_tenant, opened, shop_
 from tests.integration.messaging import COMMANDS, Stage, a_tenant, parts
 from tests.integration.workers import oaas_worker, worker_process
 
-MANY: Final = 300
+MANY: Final = 150
 SKU: Final = "poison"
 FAULTY: Final = [sys.executable, "-m", "tests.system.faulty_worker", "inventory", SKU]
 PATIENT: Final = {"OAAS_DEADLINE_FACTOR": "10"}
