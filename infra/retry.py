@@ -26,6 +26,11 @@ _CONFLICTS: Final = {"40001", "40P01"}
 _OUTAGES: Final = ("08", "53", "57P", "58", "28", "25006", "3D000")
 """Beginnings of SQLSTATE: connection lost, out of disk or memory, shutting down, I/O error, login refused, read-only, no database."""
 _CANCELLED_BY_TIMEOUT: Final = "57014"
+# InternalClientError: the server died in the middle of a message, and the driver is out of step with what it was saying.
+_OUT_OF_REACH: Final = (
+    *(Outage, PoolTimeout, AMQPError, OSError),
+    *(asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError),
+)
 
 
 def ending_of(error: BaseException) -> Ending:
@@ -35,7 +40,7 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         # A value that the driver cannot encode never reaches the database.
         return Ending.BUG
-    if isinstance(error, Outage | PoolTimeout | AMQPError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError | OSError):
+    if isinstance(error, _OUT_OF_REACH):
         return Ending.OUTAGE
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str) and state.startswith(_OUTAGES):

@@ -95,7 +95,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for unreachable in (Outage, Retryable, ConnectionError, PoolExhausted):
         app.add_exception_handler(unreachable, _unreachable)
-    for database in (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    for database in (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         app.add_exception_handler(database, _database)
     app.add_exception_handler(Exception, _bug)
 

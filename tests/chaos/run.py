@@ -160,7 +160,9 @@ async def chaos(
         crowd = Crowd(shoppers, run.watch, wishes(plan.seed), str(uuid4()))
         run.began = time.monotonic()
         for endless in (run.watch.run(), run.tell(crowd, lives), run.look_after(crowd, lives)):
-            stack.push_async_callback(_end, asyncio.create_task(endless))
+            task = asyncio.create_task(endless)
+            task.add_done_callback(lambda done: None if done.cancelled() else say(f"one who watches has gone: {done.exception()!r}"))
+            stack.push_async_callback(_end, task)
         faults = asyncio.create_task(run.inject(lives, crowd))
         await crowd.run(demand.clients, run.think_s, run.goes_on)
         await faults

@@ -11,7 +11,8 @@ import asyncpg
 _LOOK_EVERY_S: Final = 0.2
 _TIMEOUT_S: Final = 5.0
 _OPEN: Final = "SELECT order_id FROM orders.customer_order WHERE status IN ('PENDING', 'CANCELLING')"
-_OUT_OF_REACH: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# InternalClientError: the driver is out of step with a server that was killed in the middle of a message.
+_OUT_OF_REACH: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class Watch:

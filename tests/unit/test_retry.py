@@ -27,6 +27,8 @@ def state(code: str) -> Exception:
         (state("53300"), Ending.OUTAGE),
         (ConnectionResetError(), Ending.OUTAGE),
         (asyncpg.InterfaceError("connection is closed"), Ending.OUTAGE),
+        (asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"), Ending.OUTAGE),
+        (asyncpg.ProtocolError("unexpected message type"), Ending.OUTAGE),
         (Outage(), Ending.OUTAGE),
         (state("23505"), Ending.BUG),
         (state("42501"), Ending.BUG),
