@@ -47,7 +47,9 @@ SUBSCRIPTIONS: Final[Mapping[str, tuple[type[Event], ...]]] = {
     "ops": (SagaHalted, SagaResumed, SagaEnded, HandlingReported, LetterSettled),
 }
 
-DELIVERIES_MAX: Final = 20
+DELIVERIES_MAX: Final = 200
+"""More often than processes die while a server is away: each death counts against everything that was in hand, none of which was tried.
+A message that kills whoever handles it is found much sooner, by its mark (infra/suspects.py); this is for what dies before there is one."""
 DEAD_LETTER_DELIVERIES_MAX: Final = 1_000_000_000
 """Never reached: a letter stays until the desk has taken it, however often the desk dies over it."""
 QUEUE_LENGTH_MAX: Final = 1_000_000
