@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(STORY_MAX_S))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def running() -> Iterator[Platform]:
-    """The platform: its processes are those of `oaas up`. It ends with the last story, since idle it takes its share of the machine."""
+    """The platform: its processes are those of `oaas up`."""
     ensure_development_key(HOME)
     with platform(HOME, SETTINGS, say=print, api_port=free_port()) as started:
         yield started
