@@ -101,17 +101,18 @@ class Batches:
     async def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: set[Key], replays: Replays) -> None:
         """Tell the desk what came of the letters that it has sent again; whoever answers LATER has settled its letter, too."""
         told = [(key, replay) for key, envelope in group.items() for replay in replays.get((scope.tenant_id, envelope.id), ())]
-        known = [_report_id(replay) for key, replay in told if key not in fresh]
+        known = [str(_report_id(replay)) for key, replay in told if key not in fresh]
         # What a process that died had to tell is still here, and on its way: said anew from memory, KNOWN would overtake it.
-        waiting = {row.id for row in await self._transaction.outbox.read(scope.connection, scope.tenant_id, known)} if known else set()
+        rows = await self._transaction.outbox.read(scope.connection, scope.tenant_id, known) if known else ()
+        waiting = {row.id for row in rows}
         for key, replay in told:
             envelope, id = group[key], _report_id(replay)
-            if id not in waiting:
+            if str(id) not in waiting:
                 scope.send(
                     LetterSettled(letter_id=replay.letter_id, replay_id=replay.replay_id, was_known=key not in fresh),
                     subject=str(replay.letter_id),
                     # Delivered again, it says so again, under the same id: the first to come counts.
-                    id=UUID(id),
+                    id=id,
                     causationid=envelope.id,
                     traceparent=envelope.traceparent,
                 )
@@ -162,5 +163,5 @@ class Batches:
         scope.post(from_json(answer)["id"], address_of(Reply, scope.tenant_id, self._service), answer)
 
 
-def _report_id(replay: Replay) -> str:
-    return str(uuid5(replay.letter_id, f"settled by {replay.replay_id}"))
+def _report_id(replay: Replay) -> UUID:
+    return uuid5(replay.letter_id, f"settled by {replay.replay_id}")

@@ -53,16 +53,19 @@ def arm(service: str, point: str, kind: str | None = None, nth: int = 1) -> None
 
     Counts from now on and replaces what was chosen before; raises NoSuchPoint.
     """
-    global _chosen  # noqa: PLW0603 - one per process, and a check of one name is all that it may cost
     if point not in POINTS or not (kind is None or kind in KINDS) or nth < 1:
         raise NoSuchPoint(f"{service}:{point}:{kind}:{nth}")
-    _chosen = _Chosen(service, point, kind, nth)
+    _choose(_Chosen(service, point, kind, nth))
 
 
 def disarm() -> None:
     """Die nowhere."""
-    global _chosen  # noqa: PLW0603 - as above
-    _chosen = None
+    _choose(None)
+
+
+def _choose(chosen: _Chosen | None) -> None:
+    global _chosen  # noqa: PLW0603 - one per process, and a check of one name is all that a point may cost
+    _chosen = chosen
 
 
 def crash_point(service: str, point: str, carried: Iterable[Carried] = ()) -> None:

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import asyncpg
 from prometheus_client import Counter
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.clock import now
 from infra.database import open_pool
-from infra.retry import Ending, ending_of
+from infra.retry import DRIVER_ERRORS, Ending, ending_of
 from infra.settings import Settings
 from infra.unscoped.due import OldRows
 
@@ -61,11 +60,11 @@ class Retention:
     async def run(self) -> None:
         """Walk for ever. Nothing that the database says ends it: another walk may succeed."""
         # Not all processes at once, and not while they start; but soon, or what is deployed every day would never get round to it.
-        await asyncio.sleep(random.uniform(0, min(self._settings.retention_every_s, _FIRST_WITHIN_S)))  # noqa: S311 - no secret
+        await asyncio.sleep(random.uniform(0, min(self._settings.retention_every_s, _FIRST_WITHIN_S)))  # noqa: S311 - spread, not secret
         while True:
             try:
                 await self.walk()
-            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
                 _log.warning("old rows are not forgotten now, the next walk tries again", extra={"error": repr(error)})
             await asyncio.sleep(self._settings.retention_every_s)
 

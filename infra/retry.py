@@ -27,6 +27,8 @@ _OUTAGES: Final = ("08", "53", "57P", "58", "28", "25006", "3D000")
 """Beginnings of SQLSTATE: connection lost, out of disk or memory, shutting down, I/O error, login refused, read-only, no database."""
 _CANCELLED_BY_TIMEOUT: Final = "57014"
 # InternalClientError: the server died in the middle of a message, and the driver is out of step with what it was saying.
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Everything that asyncpg raises by itself."""
 _OUT_OF_REACH: Final = (
     *(Outage, PoolTimeout, AMQPError, OSError),
     *(asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError),

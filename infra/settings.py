@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     frame_bytes_max: Count = Field(1_000_000, description="a frame is closed once its body is larger than this, bytes")
     publish_timeout_s: Seconds = Field(10, description="longest wait for the broker's confirm, seconds")
     unpublished_max: Count = Field(20_000, description="envelopes waiting for their confirm above which consuming pauses")
-    resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds")
+    resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds; later ever less often")
     outbox_age_max_s: Seconds = Field(
         60, description="time without a word of the broker to a message above which a process is not ready, seconds"
     )

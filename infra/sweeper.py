@@ -8,12 +8,12 @@ import asyncio
 import logging
 from typing import Final
 
-import asyncpg
 from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.clock import now
 from infra.relay import Relay
+from infra.retry import DRIVER_ERRORS
 from infra.settings import Settings
 from infra.transaction import Transactions
 from infra.unscoped.due import OverdueRows
@@ -42,7 +42,7 @@ class Sweeper:
                     await self._relay.room()
                 oldest = await self._rows.oldest()
                 _oldest.labels(self._transaction.service).set((now() - oldest).total_seconds() if oldest else 0)
-            except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
                 _log.warning("this sweep failed, the next one tries again", extra={"error": repr(error)})
             await asyncio.sleep(self._settings.resend_after_s / 2)
 

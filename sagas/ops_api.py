@@ -49,7 +49,7 @@ def router(transaction: Transactions, sweeper_pool: AsyncEngine, settings: Setti
 
 
 def _reading(routes: APIRouter, desk: "_Desk") -> None:
-    @routes.get("/sagas", summary="Sagas of all tenants")
+    @routes.get("/sagas", summary="Sagas")
     async def list_sagas(operator: Ops, query: Annotated[SagaQuery, Query()]) -> SagaPage:
         """What waits for people first, then what is stuck, then the rest; the newest of each first."""
         desk.require_known("", saga=query.saga, step=query.step)

@@ -15,7 +15,7 @@ from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = "system"
-"""The folder whose tests share a platform. Others share servers, of which each process has its own."""
+"""The folder whose tests share two platforms. Others share servers, of which each process has its own."""
 BREAKING = ("test_chaos_short.py", "test_alarms.py", "test_outages.py", "test_worker_deaths.py")
 """Its tests that break the platform most; the rest plays beside them, on another one."""
 LONGEST = (
@@ -31,7 +31,7 @@ LONGEST = (
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests run in several processes, each file in one of them, and what plays on the platform in one."""
+    """Tests run in several processes, each file in one of them, and what plays on the same platform in one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.cli.pages import Cells, draw_page
+
 Json = Mapping[str, Any]
 
 _COLOURS: Final[Mapping[str, str]] = {
@@ -70,13 +72,9 @@ def draw_list(out: Console, page: Json) -> None:
     if not page["items"]:
         out.print("no saga fits")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [name for name, width in _LIST.items() if out.width >= width]
-    for column in columns:
-        table.add_column(column, no_wrap=column != "waits for", overflow="fold")
     now = _time(page["at"])
-    for one in page["items"]:
-        cells: dict[str, str | Text] = {
+    things: list[Cells] = [
+        {
             "saga": one["id"],
             "state": Text(one["state"], _COLOURS.get(one["state"], "")).append(" stuck" if one["stuck"] else "", "red"),
             "waits for": plain(one["step"] or ""),
@@ -86,10 +84,9 @@ def draw_list(out: Console, page: Json) -> None:
             "tenant": one["tenant_id"],
             "fingerprint": plain(one["fingerprint"] or ""),
         }
-        table.add_row(*(cells[column] for column in columns))
-    out.print(table)
-    if page["next"]:
-        out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
+        for one in page["items"]
+    ]
+    draw_page(out, _LIST, things, page["next"], folds="waits for")
 
 
 def draw_saga(out: Console, saga: Json) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.cli.asking import WHY, confirm, is_somebody_there, require_reason
+from infra.cli.asking import confirm, is_somebody_there
+from infra.cli.flags import Reason, Url
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 reconcile_app: Final = typer.Typer(
@@ -18,13 +19,11 @@ reconcile_app: Final = typer.Typer(
     "Examples: `oaas reconcile`, `oaas reconcile --tenant ID --order ID`, `oaas reconcile --json`",
 )
 PATH: Final = "/reconcile"
-Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
 Json = Annotated[bool, JSON]
 Kind = Annotated[str, typer.Argument(help="what is wrong, as `oaas reconcile` names it, such as orphan-stock")]
 Whose = Annotated[str, typer.Option(help="id of the tenant", show_default=False)]
 Order = Annotated[str | None, typer.Option(help="id of the order")]
 Key = Annotated[str | None, typer.Option(help="what does not balance: SHOP/SKU or a month")]
-Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
 
 _PROGRESS_AFTER_S: Final = 2.0
 _MEND_HELP: Final = """Mend one thing: the service that owns it does it, in its own transaction.

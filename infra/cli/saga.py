@@ -5,12 +5,13 @@ Exit codes: 0 done; 1 something was refused, or is not there; 2 it could not run
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
-from infra.cli.asking import WHY, confirm, require_reason, require_somebody
+from infra.cli.asking import confirm, require_somebody
+from infra.cli.flags import Reason, Url, flagged
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 saga_app: Final = typer.Typer(
@@ -24,22 +25,29 @@ ID is an order, a saga, a message or a trace.
 
 Example: `oaas why 3f2b8c1e-6f0a-4e0e-9d5a-2f1c7b9e4d10`"""
 
-Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
 Json = Annotated[bool, JSON]
-State = Annotated[str | None, typer.Option(help="RUNNING, COMPENSATING, ABANDONING, COMPLETING, PARKED, NEEDS_ATTENTION, PAUSED ...")]
-Step = Annotated[str | None, typer.Option(help="a step that it waits for, such as reserve-stock or 'undo of reserve-stock'")]
-Tenant = Annotated[str | None, typer.Option(help="id of its tenant")]
-Name = Annotated[str | None, typer.Option("--saga", help="its definition, such as place-order")]
-Order = Annotated[str | None, typer.Option(help="id of the order that it is about")]
-Fingerprint = Annotated[str | None, typer.Option(help="of the fault that stopped it")]
-OlderThan = Annotated[str | None, typer.Option(help="started at least so long ago: 30s, 15m, 2h, 7d")]
-Stuck = Annotated[bool, typer.Option("--stuck", help="only without progress for longer than its deadline")]
 SagaId = Annotated[str | None, typer.Argument(help="the saga's id; or leave it out and say which with filters", show_default=False)]
-Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only count what it would act on")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting on what the filters find")]
 Answer = Annotated[str | None, typer.Option(help="the fields of the answer, as JSON")]
 
+_FLAGS: Final[Mapping[str, Any]] = {
+    "state": Annotated[str | None, typer.Option(help="RUNNING, COMPENSATING, ABANDONING, COMPLETING, PARKED, NEEDS_ATTENTION, PAUSED ...")],
+    "step": Annotated[str | None, typer.Option(help="a step that it waits for, such as reserve-stock or 'undo of reserve-stock'")],
+    "tenant": Annotated[str | None, typer.Option(help="id of its tenant")],
+    "saga": Annotated[str | None, typer.Option("--saga", help="its definition, such as place-order")],
+    "order": Annotated[str | None, typer.Option(help="id of the order that it is about")],
+    "fingerprint": Annotated[str | None, typer.Option(help="of the fault that stopped it")],
+    "older_than": Annotated[str | None, typer.Option(help="started at least so long ago: 30s, 15m, 2h, 7d")],
+    "stuck": Annotated[bool | None, typer.Option("--stuck", help="only without progress for longer than its deadline")],
+}
+
+
+def _chosen(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.upper() if name == "state" else value for name, value in said.items() if value}
+
+
+_filtered: Final = flagged(_FLAGS, _chosen)
 _PROGRESS_AFTER_S: Final = 2.0
 _VERBS: Final = {
     "retry": "Ask again, now, for every answer that is missing; a parked saga goes on.\n\n"
@@ -53,15 +61,9 @@ _VERBS: Final = {
 
 @saga_app.command("list", help="List sagas: what waits for people first, then what is stuck.\n\nExample: `oaas saga list --state PARKED`")
 @plainly
+@_filtered
 def list_(
-    state: State = None,
-    step: Step = None,
-    tenant: Tenant = None,
-    saga: Name = None,
-    order: Order = None,
-    fingerprint: Fingerprint = None,
-    older_than: OlderThan = None,
-    stuck: Stuck = False,
+    chosen: dict[str, Any],
     limit: Annotated[int, typer.Option(min=1, max=200, help="how many at most")] = 30,
     cursor: Annotated[str | None, typer.Option(help="go on where the last page ended")] = None,
     url: Url = None,
@@ -70,7 +72,6 @@ def list_(
     from infra.cli.desk_client import here
     from infra.cli.desk_drawing import draw_list
 
-    chosen = _filters(state, step, tenant, saga, order, fingerprint, older_than, stuck)
     with here(url) as client:
         page = client.get("/sagas", limit=limit, cursor=cursor, **chosen)
     print_json(page) if json_ else draw_list(OUT, page)
@@ -120,23 +121,17 @@ def _tell_unheard(why_not: str | None) -> None:
 
 def _acting(verb: str) -> Callable[..., None]:
     @plainly
+    @_filtered
     def act(
+        chosen: dict[str, Any],
+        *,
         saga_id: SagaId = None,
-        reason: Reason = ...,  # type: ignore[assignment]  # typer's way to say that it is required
-        state: State = None,
-        step: Step = None,
-        tenant: Tenant = None,
-        saga: Name = None,
-        order: Order = None,
-        fingerprint: Fingerprint = None,
-        older_than: OlderThan = None,
-        stuck: Stuck = False,
+        reason: Reason,
         dry_run: DryRun = False,
         yes: Yes = False,
         url: Url = None,
         json_: Json = False,
     ) -> None:
-        chosen = _filters(state, step, tenant, saga, order, fingerprint, older_than, stuck)
         _act(verb, saga_id, {"reason": reason}, chosen, dry_run=dry_run, yes=yes, url=url, as_json=json_)
 
     return act
@@ -148,29 +143,27 @@ for _verb, _help in _VERBS.items():
 
 @saga_app.command(
     help="Take an answer as given by the participant that has not: for what was done by hand.\n\n"
+    "--step says which, and may be left out if one answer is missing.\n\n"
     """Example: `oaas saga skip ID --step reserve-stock --answer '{"reservation_id": "..."}' --reason 'counted by hand'`"""
 )
 @plainly
+@_filtered
 def skip(
+    chosen: dict[str, Any],
+    *,
     saga_id: SagaId = None,
-    reason: Reason = ...,  # type: ignore[assignment]  # typer's way to say that it is required
-    step: Annotated[str | None, typer.Option(help="the step to skip; may be left out if one answer is missing")] = None,
+    reason: Reason,
     answer: Answer = None,
-    state: State = None,
-    tenant: Tenant = None,
-    saga: Name = None,
-    order: Order = None,
-    fingerprint: Fingerprint = None,
-    older_than: OlderThan = None,
-    stuck: Stuck = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     url: Url = None,
     json_: Json = False,
 ) -> None:
-    fields = _fields(answer)
-    chosen = _filters(state, None if saga_id else step, tenant, saga, order, fingerprint, older_than, stuck)
-    _act("skip", saga_id, {"reason": reason, "step": step, "answer": fields}, chosen, dry_run=dry_run, yes=yes, url=url, as_json=json_)
+    # --step says which answer is given, and among many sagas which of them wait for it.
+    body = {"reason": reason, "step": chosen.get("step"), "answer": _fields(answer)}
+    if saga_id:
+        chosen.pop("step", None)
+    _act("skip", saga_id, body, chosen, dry_run=dry_run, yes=yes, url=url, as_json=json_)
 
 
 @saga_app.command()
@@ -251,20 +244,6 @@ def _act_on_many(client: Any, verb: str, body: dict[str, Any], *, dry_run: bool,
     print_json(tally) if as_json else draw_tally(OUT, verb, counted["total"], tally)
     if tally["refused"] or tally["moved"]:
         raise typer.Exit(1)
-
-
-def _filters(
-    state: str | None,
-    step: str | None,
-    tenant: str | None,
-    saga: str | None,
-    order: str | None,
-    fingerprint: str | None,
-    older_than: str | None,
-    stuck: bool,
-) -> dict[str, Any]:
-    given = {"state": state and state.upper(), "step": step, "tenant": tenant, "saga": saga, "order": order, "fingerprint": fingerprint}
-    return {name: value for name, value in {**given, "older_than": older_than, "stuck": stuck}.items() if value}
 
 
 def _fields(answer: str | None) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ class Books:
             if again:
                 self._db.execute("UPDATE operation SET duplicates = duplicates + 1 WHERE key = ?", (key,))
             row = self._db.execute("SELECT key, operation, status, reference, code FROM operation WHERE key = ?", (key,)).fetchone()
-            return {name: row[name] for name in row.keys() if row[name] is not None} if row else None  # noqa: SIM118 - a row's values
+            return {name: value for name, value in dict(row).items() if value is not None} if row else None
 
     def token_of(self, reference: str) -> str:
         """The token that the payment was authorised with; empty if there is none."""

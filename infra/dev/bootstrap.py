@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from infra.dev.install import CannotInstall, ensure_rabbitmq, install_with_apt  # noqa: E402  (the path comes first)
+from infra.dev.install import CannotInstall, ensure_rabbitmq, install_with_apt  # noqa: E402 - it is found by the path set above
 
 VENV, LOCK, TOOLS = ROOT / ".venv", ROOT / "requirements.lock", ROOT / ".oaas" / "uv"
 STAMP = VENV / "oaas.stamp"

@@ -94,7 +94,7 @@ class Postgres:
         """Wait until it answers and its database exists; raises PostgresDidNotStart."""
         until = time.monotonic() + START_MAX_S
         starts = 1
-        while (exists := self._ask("postgres", f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'")) is None:  # noqa: S608  (a constant)
+        while (exists := self._ask("postgres", f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'")) is None:  # noqa: S608 - a constant of ours
             if time.monotonic() > until or (self.pid is None and starts == _STARTS_MAX):
                 raise PostgresDidNotStart(f"PostgreSQL did not start within {START_MAX_S:.0f} s.\n{tail(self.log)}")
             time.sleep(_POLL_S)

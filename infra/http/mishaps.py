@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import asyncpg
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +14,7 @@ from starlette.routing import compile_path
 from contracts.values import SKU_PATTERN, VISIBLE_ASCII
 from infra.errors import Outage, Retryable
 from infra.http.problems import FieldError, Problem, request_id_of, respond
-from infra.retry import Ending, ending_of
+from infra.retry import DRIVER_ERRORS, Ending, ending_of
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_AFTER_S: Final = 2
@@ -95,7 +94,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for unreachable in (Outage, Retryable, ConnectionError, PoolExhausted):
         app.add_exception_handler(unreachable, _unreachable)
-    for database in (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+    for database in (DBAPIError, *DRIVER_ERRORS):
         app.add_exception_handler(database, _database)
     app.add_exception_handler(Exception, _bug)
 

@@ -52,7 +52,7 @@ class AuditSearch:
         if wanted.tenant_id is None:
             conditions.append("NOT is_copy")
         if wanted.outcomes is not None:
-            conditions.append("verb = 'replay'" if wanted.outcomes else "verb <> 'replay'")
+            conditions.append("verb IN ('replay', 'settle')" if wanted.outcomes else "verb NOT IN ('replay', 'settle')")
         if after is not None:
             conditions.append("(at, id) < (:at, :id)")
             given |= {"at": after[0], "id": after[1]}

@@ -20,7 +20,7 @@ from infra.rows import require_updated
 from infra.telemetry import trace_id_of
 from sagas.engine.definition import Saga
 from sagas.engine.history import Entry
-from sagas.engine.instance import Instance, State, from_json, to_json
+from sagas.engine.instance import Instance, from_json, to_json
 from sagas.engine.machine import Ask, Moved
 from sagas.engine.outlook import fingerprint_of, stuck_at, waits_for
 
@@ -69,10 +69,8 @@ class Held:
     is_new: bool = False
     events: int = 0
     """Length of the history so far."""
-    was: State | None = None
-    """Its state when it was locked; None for a new one."""
     before: Instance[Any, Any] | None = None
-    """All of it when it was locked; None for a new one."""
+    """As it was when it was locked; None for a new one."""
     asks: list[tuple[Ask, str | None]] = field(default_factory=list)
     entries: list[tuple[Entry, str | None]] = field(default_factory=list)
 
@@ -105,7 +103,7 @@ def held_from(row: asyncpg.Record, tenant_id: TenantId, sagas: Mapping[tuple[str
     order = read_data(started_by["type"], started_by["data"])
     assert isinstance(order, Event)
     instance = from_json(saga, SagaId(row["id"]), tenant_id, order, json.loads(row["instance"]))
-    return Held(saga, instance, row["subject"], events=row["events"], was=instance.state, before=instance)
+    return Held(saga, instance, row["subject"], events=row["events"], before=instance)
 
 
 async def write(connection: asyncpg.Connection, tenant_id: TenantId, held: Sequence[Held], now: datetime) -> None:

@@ -23,7 +23,7 @@ def tell(scope: Scope, held: Held) -> None:
 
 def event_of(held: Held) -> Event | None:
     """What is to be told of this move; None if it made no difference to people."""
-    instance, was = held.instance, held.was
+    instance, was = held.instance, held.before and held.before.state
     if instance.state is was and (instance.state not in _HALTED or _reason(instance) == _reason(held.before)):
         return None
     about = {"saga": instance.name, "version": instance.version, "state": instance.state.value}

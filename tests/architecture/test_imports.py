@@ -43,6 +43,8 @@ MUTANTS: Final = (
     Mutant("findings-search", "services/ops/desk/letters.py", "import infra.unscoped.findings"),
     Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped.tenants"),
     Mutant("replays-search", "services/ops/replay/outcomes.py", "import infra.unscoped.replays"),
+    Mutant("commands-on-top", "infra/settings.py", "import infra.cli.plainly"),
+    Mutant("commands-on-top", "services/ops/ops_api.py", "import infra.cli.letters.drawing"),
     Mutant("machine-is-pure", "sagas/engine/machine.py", "import infra.clock"),
     Mutant("machine-is-pure", "sagas/engine/definition.py", "import asyncio"),
     Mutant("use-cases-are-pure", "services/orders/use_cases.py", "import infra.transaction"),

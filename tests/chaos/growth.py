@@ -14,6 +14,7 @@ from aio_pika.exceptions import AMQPError
 
 from contracts.addresses import PARTICIPANTS, work_queues
 from infra.dev.up import Platform
+from tests.chaos.watch import OUT_OF_REACH
 
 _SERVICES: Final = (*PARTICIPANTS, "sagas", "ops")
 _TIMEOUT_S: Final = 5.0
@@ -54,7 +55,7 @@ async def _queued(running: Platform) -> int:
 
 
 async def _rows(running: Platform) -> tuple[int, int]:
-    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    with suppress(*OUT_OF_REACH):
         connection = await asyncpg.connect(running.servers.postgres_url, timeout=_TIMEOUT_S)
         try:
             counts = []

@@ -8,11 +8,13 @@ from uuid import UUID
 
 import asyncpg
 
+from infra.retry import DRIVER_ERRORS
+
 _LOOK_EVERY_S: Final = 0.2
 _TIMEOUT_S: Final = 5.0
 _OPEN: Final = "SELECT order_id FROM orders.customer_order WHERE status IN ('PENDING', 'CANCELLING')"
-# InternalClientError: the driver is out of step with a server that was killed in the middle of a message.
-_OUT_OF_REACH: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+OUT_OF_REACH: Final = (*DRIVER_ERRORS, OSError, TimeoutError)
+"""What looking at a database says while somebody stops, kills and starts it."""
 
 
 class Watch:
@@ -32,7 +34,7 @@ class Watch:
     async def run(self) -> None:
         """For ever."""
         while True:
-            with suppress(*_OUT_OF_REACH):
+            with suppress(*OUT_OF_REACH):
                 connection = await asyncpg.connect(self._url, timeout=_TIMEOUT_S)
                 try:
                     while True:

@@ -155,3 +155,11 @@ async def keep(desk: LetterDesk, *died: Dying, queue: str = QUEUE, minutes_ago: 
             async with batch.scope(tenant_id) as scope:
                 await take_in(scope, [one for one in found if one.letter.tenant_id == tenant_id])
     return [one.letter.id for one in found]
+
+
+def raised_elsewhere(text: str) -> Exception:
+    """The same error from another place has another cause."""
+    try:
+        raise Poison(text)
+    except Poison as error:
+        return error

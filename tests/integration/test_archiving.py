@@ -79,6 +79,8 @@ async def test_all_that_fit_a_filter_are_counted_then_archived_and_purged(desk: 
         "SELECT verb, outcome, count(*) FROM ops.audit WHERE tenant_id = $1 GROUP BY 1, 2 ORDER BY 1, 2", tenant
     )
     assert [tuple(row) for row in entries] == [("archive", "DONE", 30), ("purge", "DONE", 30), ("purge", "REFUSED", 1)]
+    [kept] = await desk.stage.rows("SELECT DISTINCT reason, filter FROM ops.audit WHERE tenant_id = $1 AND verb = 'archive'", tenant)
+    assert (kept["reason"], str(tenant) in kept["filter"]) == ("an old test", True)
 
 
 async def test_a_verb_on_everything_is_refused(desk: ReplayDesk) -> None:

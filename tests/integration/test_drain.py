@@ -17,8 +17,8 @@ from uuid import uuid4
 import aiormq
 import pytest
 
-from infra.drain.drain import CUT_SHORT
-from infra.drain.drained import Drained, Exactly
+from infra.cli.drain.drain import CUT_SHORT
+from infra.cli.drain.drained import Drained, Exactly
 from tests.integration.messaging import Stage, until
 from tests.integration.terminal import flat, oaas, sit_down
 from tests.integration.workers import ROOT

@@ -3,7 +3,6 @@
 import getpass
 import json
 import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,35 +11,13 @@ import pytest
 
 from contracts.addresses import dead_letter_address
 from infra.letters import headers_of
-from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
-from tests.integration.messaging import COMMANDS, Stage, reserve, until, working
-from tests.integration.replays import QUEUE, Bug, inventory_with
-from tests.integration.terminal import flat, next_commands, oaas, sit_down
+from tests.integration.letters_terminal import Terminal
+from tests.integration.messaging import COMMANDS, reserve, until
+from tests.integration.replays import QUEUE, Bug
+from tests.integration.terminal import flat, next_commands, oaas
 
 
-@pytest.fixture(scope="module")
-async def shared(open_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Terminal]:
-    await open_stage.empty()
-    async with a_terminal(open_stage, tmp_path_factory.mktemp("desk")) as terminal:
-        yield terminal
-
-
-@pytest.fixture
-async def terminal(shared: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A tenant for each test."""
-    sit_down(monkeypatch, shared.home, OAAS_API_URL=shared.url, COLUMNS="200")
-    return await for_a_tenant(shared)
-
-
-@pytest.fixture
-async def inventory(open_stage: Stage, tmp_path: Path) -> AsyncIterator[Bug]:
-    """Its worker, without a bug; it answers what the desk asks about letters."""
-    bug = Bug(is_mended=True)
-    async with working(inventory_with(bug), open_stage.settings, tmp_path):
-        yield bug
-
-
-async def test_edit_by_field_shows_the_difference_asks_and_keeps_what_died(terminal: Terminal, inventory: Bug) -> None:
+async def test_edit_by_field_shows_the_difference_asks_and_keeps_what_died(terminal: Terminal, quiet_inventory: Bug) -> None:
     [id] = await terminal.letters()
     words = ("edit", id, "--set", "lines[0].quantity=7", "--reason", "they want seven")
     declined = await terminal.type(*words, answering="n\n")
@@ -58,7 +35,7 @@ async def test_edit_by_field_shows_the_difference_asks_and_keeps_what_died(termi
 
 
 async def test_edit_in_an_editor_asks_again_when_it_is_wrong_and_loses_nothing(
-    terminal: Terminal, inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, quiet_inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     [id] = await terminal.letters()
     rounds = tmp_path / "rounds"
@@ -83,7 +60,7 @@ async def test_edit_in_an_editor_asks_again_when_it_is_wrong_and_loses_nothing(
 
 
 async def test_what_a_person_wrote_is_kept_unless_it_was_taken(
-    terminal: Terminal, inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, quiet_inventory: Bug, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     [id] = await terminal.letters()
     drafts = tmp_path / "drafts"
@@ -130,7 +107,7 @@ def kept_in(output: str) -> str:
     return content
 
 
-async def test_edit_from_a_file_and_what_the_contract_refuses(terminal: Terminal, inventory: Bug, tmp_path: Path) -> None:
+async def test_edit_from_a_file_and_what_the_contract_refuses(terminal: Terminal, quiet_inventory: Bug, tmp_path: Path) -> None:
     [id] = await terminal.letters()
     data = json.loads((await terminal.type("show", id, "--json")).stdout)["body"]["data"]
     file = tmp_path / "mended.json"
@@ -142,7 +119,7 @@ async def test_edit_from_a_file_and_what_the_contract_refuses(terminal: Terminal
     assert (edited.exit_code, json.loads(edited.stdout)["revision"]) == (0, 1), edited.output
 
 
-async def test_what_was_handled_is_not_edited_and_says_why(terminal: Terminal, inventory: Bug) -> None:
+async def test_what_was_handled_is_not_edited_and_says_why(terminal: Terminal, quiet_inventory: Bug) -> None:
     envelope = reserve(terminal.tenant)
     await terminal.desk.stage.publish(COMMANDS, envelope)
 
@@ -155,7 +132,7 @@ async def test_what_was_handled_is_not_edited_and_says_why(terminal: Terminal, i
     assert (refused.exit_code, "handled" in flat(refused)) == (1, True), refused.output
 
 
-async def test_many_are_mended_in_a_file(terminal: Terminal, inventory: Bug, tmp_path: Path) -> None:
+async def test_many_are_mended_in_a_file(terminal: Terminal, quiet_inventory: Bug, tmp_path: Path) -> None:
     await terminal.letters(3)
     file = tmp_path / "letters.ndjson"
     exported = await terminal.type("export", "--tenant", terminal.tenant, "--to", file)

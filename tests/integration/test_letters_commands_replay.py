@@ -14,25 +14,11 @@ import pytest
 
 from infra.cli.letters import client as letters_client
 from infra.dev.ports import LOOPBACK, kept_port
-from tests.integration.letters_terminal import Terminal, a_terminal, for_a_tenant
+from tests.integration.letters_terminal import Terminal
 from tests.integration.messaging import Stage, until, working
 from tests.integration.replays import QUEUE, Bug, inventory_with
-from tests.integration.terminal import flat, hesitating, next_commands, oaas, on_a_port, sit_down
+from tests.integration.terminal import flat, hesitating, next_commands, oaas, on_a_port
 from tests.integration.workers import ROOT
-
-
-@pytest.fixture(scope="module")
-async def shared(open_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Terminal]:
-    await open_stage.empty()
-    async with a_terminal(open_stage, tmp_path_factory.mktemp("desk")) as terminal:
-        yield terminal
-
-
-@pytest.fixture
-async def terminal(shared: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A tenant for each test."""
-    sit_down(monkeypatch, shared.home, OAAS_API_URL=shared.url, COLUMNS="200")
-    return await for_a_tenant(shared)
 
 
 @pytest.fixture
@@ -71,12 +57,13 @@ async def test_a_dry_run_says_what_would_be_sent_and_its_plan_sends_exactly_that
 
 async def test_without_a_plan_it_plans_asks_sends_and_watches(terminal: Terminal, bug: Bug) -> None:
     bug.is_mended = True
-    [first, _] = await terminal.letters(2)
-    declined = await terminal.type("replay", first, "--reason", "x", answering="n\n")
+    [first, second, _] = await terminal.letters(3)
+    declined = await terminal.type("replay", first, second, "--reason", "x", answering="n\n")
     assert (declined.exit_code, "nothing was done" in declined.output) == (1, True), declined.output
-    assert await terminal.states() == {"DEAD": 2}
-    accepted = await terminal.type("replay", first, "--reason", "x", answering="y\n")
-    assert (accepted.exit_code, "1  settled" in accepted.output) == (0, True), accepted.output
+    assert await terminal.states() == {"DEAD": 3}
+    accepted = await terminal.type("replay", first, second, "--reason", "x", answering="y\n")
+    assert (accepted.exit_code, "2  settled" in accepted.output) == (0, True), accepted.output
+    assert await terminal.states() == {"SETTLED": 2, "DEAD": 1}
     everything = await terminal.type("replay", "--tenant", terminal.tenant, "--reason", "x", "--yes", "--json")
     assert (everything.exit_code, json.loads(everything.stdout)["settled"]) == (0, 1), everything.output
     nothing = await terminal.type("replay", "--tenant", terminal.tenant, "--reason", "x", "--yes")

@@ -1,6 +1,5 @@
 """Operators say which letters they mean: each filter alone and together, wrong ones named, pages that miss nothing."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -9,26 +8,11 @@ import pytest
 from contracts.payments import AuthorisePayment
 from contracts.values import OrderId, TenantId
 from infra.clock import now
-from infra.settings import Settings
-from tests.integration.letters import QUEUE, LetterDesk, Poison, dying, keep, letter_desk
+from tests.integration.letters import QUEUE, LetterDesk, dying, keep
 from tests.integration.messaging import envelope, reserve
 
 
-@pytest.fixture(scope="module")
-async def desk(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LetterDesk]:
-    async with letter_desk(settings, tmp_path_factory.mktemp("desk")) as opened:
-        yield opened
-
-
-def raised_elsewhere(text: str) -> Exception:
-    """The same error from another place has another cause."""
-    try:
-        raise Poison(text)
-    except Poison as error:
-        return error
-
-
-async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterDesk) -> None:
+async def test_letters_are_found_by_each_filter_alone_and_together(letters_desk: LetterDesk) -> None:
     tenant = TenantId(uuid4())
     ask, paid = reserve(tenant), envelope(tenant, AuthorisePayment(order_id=OrderId(uuid4()), amount=5, token="tok_a"))
     native = {
@@ -37,12 +21,12 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
         "x-exception-type": None,
         "x-death": [{"queue": "payments.commands.0", "reason": "rejected", "count": 1}],
     }
-    [old] = await keep(desk, dying(ask, KeyError("shelf"), attempt=5), minutes_ago=60)
-    [new] = await keep(desk, dying(paid, more=native), queue="payments.commands.0")
-    [settled] = await keep(desk, dying(reserve(tenant)))
-    async with desk.api.transaction(tenant) as scope:
+    [old] = await keep(letters_desk, dying(ask, KeyError("shelf"), attempt=5), minutes_ago=60)
+    [new] = await keep(letters_desk, dying(paid, more=native), queue="payments.commands.0")
+    [settled] = await keep(letters_desk, dying(reserve(tenant)))
+    async with letters_desk.api.transaction(tenant) as scope:
         await scope.connection.execute("UPDATE ops.letter SET state = 'SETTLED' WHERE tenant_id = $1 AND id = $2", tenant, settled)
-    shown = (await desk.get(f"/{old}")).json()
+    shown = (await letters_desk.get(f"/{old}")).json()
     half = (now() - timedelta(minutes=30)).isoformat()
     for filters, expected in (
         ({}, [new, old]),
@@ -66,7 +50,7 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
         ({"native": False}, [old]),
         ({"native": False, "type": "payments.AuthorisePayment.v1"}, []),
     ):
-        assert await desk.ids(tenant=str(tenant), **filters) == [str(id) for id in expected], filters
+        assert await letters_desk.ids(tenant=str(tenant), **filters) == [str(id) for id in expected], filters
 
 
 @pytest.mark.parametrize("path", ["", "/groups"])
@@ -86,23 +70,23 @@ async def test_letters_are_found_by_each_filter_alone_and_together(desk: LetterD
         ({"colour": "red"}, "colour"),
     ],
 )
-async def test_a_wrong_filter_is_named(desk: LetterDesk, path: str, params: dict[str, str], field: str) -> None:
-    refused = await desk.get(path, **params)
+async def test_a_wrong_filter_is_named(letters_desk: LetterDesk, path: str, params: dict[str, str], field: str) -> None:
+    refused = await letters_desk.get(path, **params)
     assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, [field])
 
 
-async def test_names_that_this_release_has_not_are_found_as_long_as_a_letter_has_them(desk: LetterDesk) -> None:
+async def test_names_that_this_release_has_not_are_found_as_long_as_a_letter_has_them(letters_desk: LetterDesk) -> None:
     mine, theirs = TenantId(uuid4()), TenantId(uuid4())
     gone = {"queue": f"q{uuid4().hex}", "service": f"s{uuid4().hex}", "type": f"t{uuid4().hex}"}
-    [id] = await keep(desk, dying(reserve(mine)))
-    async with desk.api.transaction(mine) as scope:
+    [id] = await keep(letters_desk, dying(reserve(mine)))
+    async with letters_desk.api.transaction(mine) as scope:
         columns = ", ".join(f"{name} = '{value}'" for name, value in gone.items())
         await scope.connection.execute(f"UPDATE ops.letter SET {columns}, state = 'ARCHIVED' WHERE tenant_id = $1 AND id = $2", mine, id)
     for name, value in gone.items():
-        assert await desk.ids(**{name: value}) == []
-        assert await desk.ids(mine, **{name: value, "state": "ARCHIVED"}) == [str(id)]
+        assert await letters_desk.ids(**{name: value}) == []
+        assert await letters_desk.ids(mine, **{name: value, "state": "ARCHIVED"}) == [str(id)]
         # Whether others have letters of it is none of theirs.
-        assert (await desk.get("", theirs, **{name: value})).status_code == 422
+        assert (await letters_desk.get("", theirs, **{name: value})).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -113,26 +97,26 @@ async def test_names_that_this_release_has_not_are_found_as_long_as_a_letter_has
         ({"service": "nonsense"}, "there are tenants, inventory, orders, payments, sagas, ops"),
     ],
 )
-async def test_a_mistyped_name_says_which_may_be_meant(desk: LetterDesk, params: dict[str, str], told: str) -> None:
-    refused = await desk.get("", **params)
+async def test_a_mistyped_name_says_which_may_be_meant(letters_desk: LetterDesk, params: dict[str, str], told: str) -> None:
+    refused = await letters_desk.get("", **params)
     assert (refused.status_code, refused.json()["errors"][0]["message"].endswith(told)) == (422, True), refused.text
 
 
 @pytest.mark.parametrize("cursor", ["x", "", "AAAA", "A" * 31 + "="])
-async def test_a_cursor_that_was_not_given_out_is_refused(desk: LetterDesk, cursor: str) -> None:
-    assert (await desk.get(cursor=cursor)).status_code == 400
+async def test_a_cursor_that_was_not_given_out_is_refused(letters_desk: LetterDesk, cursor: str) -> None:
+    assert (await letters_desk.get(cursor=cursor)).status_code == 400
 
 
-async def test_pages_neither_repeat_nor_leave_out_what_was_there_while_letters_arrive(desk: LetterDesk) -> None:
+async def test_pages_neither_repeat_nor_leave_out_what_was_there_while_letters_arrive(letters_desk: LetterDesk) -> None:
     tenant = TenantId(uuid4())
     # All at the same instant.
-    there = {str(id) for id in await keep(desk, *(dying(reserve(tenant)) for _ in range(7)), minutes_ago=1)}
+    there = {str(id) for id in await keep(letters_desk, *(dying(reserve(tenant)) for _ in range(7)), minutes_ago=1)}
     seen: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        page = (await desk.get(tenant=str(tenant), limit=2, **cursor)).json()
+        page = (await letters_desk.get(tenant=str(tenant), limit=2, **cursor)).json()
         seen += [letter["id"] for letter in page["letters"]]
-        await keep(desk, dying(reserve(tenant)))
+        await keep(letters_desk, dying(reserve(tenant)))
         if page["next"] is None:
             break
         cursor = {"cursor": page["next"]}

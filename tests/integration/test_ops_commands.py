@@ -2,7 +2,6 @@
 
 import getpass
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,24 +13,17 @@ from rich.console import Console
 
 from infra.cli import desk_drawing
 from infra.cli import saga as cli_saga
-from infra.settings import Settings
 from sagas import many
 from sagas.engine.instance import State
-from tests.integration.desk import FAULT, Desk, at_the_desk
+from tests.integration.desk import FAULT, Desk
 from tests.integration.terminal import flat, oaas, sit_down
 
 
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
 @pytest.fixture
-def desk(shared: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(shared_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A tenant for each test, and a terminal in the home whose key the API trusts."""
-    sit_down(monkeypatch, shared.api.home, OAAS_API_URL=shared.base_url)
-    return shared.of_another_tenant()
+    sit_down(monkeypatch, shared_desk.api.home, OAAS_API_URL=shared_desk.base_url)
+    return shared_desk.of_another_tenant()
 
 
 async def test_the_list_shows_what_waits_for_people_first(desk: Desk) -> None:

@@ -1,27 +1,13 @@
 """A verb on many sagas: counted first, then done saga by saga, leaving out what moved meanwhile; one failure harms no other."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from infra.settings import Settings
 from sagas import many
 from sagas.engine.instance import Phase, State
-from tests.integration.desk import FAULT, Desk, at_the_desk
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """A tenant for each test."""
-    return shared.of_another_tenant()
+from tests.integration.desk import FAULT, Desk
 
 
 async def dry(desk: Desk, verb: str, **filters: Any) -> dict[str, Any]:

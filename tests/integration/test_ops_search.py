@@ -1,25 +1,11 @@
 """Operators find sagas of all tenants: by every filter, what waits for people first, page by page."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from infra.settings import Settings
 from sagas.engine.instance import State
-from tests.integration.desk import FAULT, Desk, at_the_desk
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """A tenant for each test."""
-    return shared.of_another_tenant()
+from tests.integration.desk import FAULT, Desk
 
 
 async def test_what_waits_for_people_comes_first_then_what_is_stuck_then_the_newest(desk: Desk) -> None:

@@ -1,30 +1,16 @@
 """A token with the scope ops and a tenant: for its operator there are no sagas but that tenant's, whichever route asks."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from contracts.values import SagaId
-from infra.settings import Settings
 from sagas.engine.instance import State
 from sagas.engine.verbs import Verb
-from tests.integration.desk import Desk, at_the_desk
+from tests.integration.desk import Desk
 
 VERB = {"reason": "a test", "revision": 1}
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """Whose sagas the stranger is after."""
-    return shared.of_another_tenant()
 
 
 async def asked(desk: Desk, tenant_id: UUID, method: str, path: str, body: object = None) -> httpx.Response:

@@ -1,6 +1,5 @@
 """The table verb x state over HTTP: every cell is done, or 409 with why; and what is guarded and recorded whatever comes of it."""
 
-from collections.abc import AsyncIterator
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -9,10 +8,9 @@ import pytest
 
 from contracts.values import TenantId
 from infra.schema import ROLES
-from infra.settings import Settings
 from sagas.engine.instance import State
 from sagas.engine.verbs import Verb
-from tests.integration.desk import Desk, at_the_desk, skipped
+from tests.integration.desk import Desk, skipped
 
 # state: what retry, skip, cancel, pause and resume do; a text is why not.
 AUDIT: Final = "sagas.operator_audit"
@@ -31,18 +29,6 @@ TABLE: Final[dict[State, tuple[str | State, ...]]] = {
     State.ABANDONED: (_ENDED,) * 5,
 }
 CELLS: Final = [(state, verb, TABLE[state][column]) for state in State for column, verb in enumerate(Verb)]
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """A tenant for each test."""
-    return shared.of_another_tenant()
 
 
 @pytest.mark.parametrize(("state", "verb", "expected"), CELLS, ids=lambda value: str(value)[:20])

@@ -1,6 +1,5 @@
 """`why` tells the whole story of an order from any id that belongs to it, in plain words."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,22 +8,9 @@ import pytest
 from contracts.inventory import StockReserved
 from contracts.orders import OrderCancelRequested, OrderRejected
 from contracts.values import OrderId, SagaId, TenantId
-from infra.settings import Settings
 from sagas.engine.coordinator import saga_id
 from sagas.engine.instance import ABANDON_STEP, Phase, State, command_id
-from tests.integration.desk import FAULT, WAY_TO, Desk, at_the_desk, envelope, skipped
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """A tenant for each test."""
-    return shared.of_another_tenant()
+from tests.integration.desk import FAULT, WAY_TO, Desk, envelope, skipped
 
 
 async def story(desk: Desk, asked: object) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 is printed, and gone. And nothing is found where nothing is wrong.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -11,24 +11,12 @@ import pytest
 from contracts.messages import Message
 from contracts.orders import OrderCancelRequested, OrderCompleted, OrderPlaced
 from contracts.values import OrderId
-from infra.settings import Settings
 from services.orders.use_cases import prepare_order
-from tests.integration.reconciled import after_a_while, at_a_terminal, oaas, order_gone, rejected_in_vain
-from tests.integration.town import UNITS, Town, a_town
+from tests.integration.reconciled import after_a_while, oaas, order_gone, rejected_in_vain
+from tests.integration.town import UNITS, Town
 
 CARD: Final = "tok_visa"
 ROUNDS_MAX: Final = 8
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    async with a_town(settings, tmp_path_factory.mktemp("town")) as town:
-        yield town
-
-
-@pytest.fixture
-async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
-    return await at_a_terminal(shared, monkeypatch)
 
 
 async def kinds(town: Town) -> set[str]:

@@ -1,29 +1,16 @@
 """What a customer would notice is mended by somebody who knows it only; what is known and right is accepted, and stays so."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
 from contracts.values import OrderId
 from infra import clock
 from infra.reconcile import Case, NothingToMend
-from infra.settings import Settings
 from services.orders.reconciling import BOOKS
 from services.orders.use_cases import prepare_order
-from tests.integration.reconciled import after_a_while, at_a_terminal, compared, oaas
-from tests.integration.town import Town, a_town
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    async with a_town(settings, tmp_path_factory.mktemp("town")) as town:
-        yield town
-
-
-@pytest.fixture
-async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
-    return await at_a_terminal(shared, monkeypatch)
+from tests.integration.reconciled import after_a_while, compared, oaas
+from tests.integration.town import Town
 
 
 async def test_what_no_command_mends_is_accepted_and_counts_no_more_until_it_changes(town: Town) -> None:

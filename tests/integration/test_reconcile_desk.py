@@ -16,23 +16,12 @@ from infra.settings import Settings
 from services.ops.books.comparing import Comparing
 from tests.conformance.places import opened
 from tests.integration.processes import Pools, pools
-from tests.integration.reconciled import after_a_while, at_a_terminal, compared, oaas, order_gone, rejected_in_vain
-from tests.integration.town import Town, a_town
+from tests.integration.reconciled import after_a_while, compared, oaas, order_gone, rejected_in_vain
+from tests.integration.town import Town
 from tests.integration.troubled import World
 
 LONG_S: Final = 10.0**9
 RUNS: Final = 12
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    async with a_town(settings, tmp_path_factory.mktemp("town")) as town:
-        yield town
-
-
-@pytest.fixture
-async def town(shared: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
-    return await at_a_terminal(shared, monkeypatch)
 
 
 @pytest.fixture

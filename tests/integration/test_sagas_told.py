@@ -15,19 +15,7 @@ from infra.transaction import Transactions
 from sagas.engine.instance import State
 from services.ops.desk.sagas_seen import SAGAS_SEEN
 from tests.conformance.places import opened
-from tests.integration.desk import Desk, at_the_desk, skipped
-
-
-@pytest.fixture(scope="module")
-async def shared(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    async with at_the_desk(settings, tmp_path_factory.mktemp("desk")) as desk:
-        yield desk
-
-
-@pytest.fixture
-def desk(shared: Desk) -> Desk:
-    """A tenant for each test."""
-    return shared.of_another_tenant()
+from tests.integration.desk import Desk, skipped
 
 
 @pytest.fixture

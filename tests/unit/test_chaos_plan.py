@@ -48,16 +48,6 @@ def test_only_those_faults_are_planned_that_are_asked_for() -> None:
     assert set(chosen.wanted()) == {"SIGKILL coordinator: ack, reply", "SIGKILL coordinator: ack, event", "RabbitMQ frozen"}
 
 
-def test_no_process_is_assigned_twenty_deaths_before_the_commit_in_a_row() -> None:
-    for process in PROCESSES:
-        row = longest = 0
-        for kill in plan().kills_of(process):
-            row = row + 1 if kill.point in ("consume", "inbox", "save", "outbox", "commit") else 0
-            longest = max(longest, row)
-        # The broker gives a frame up that came back twenty times.
-        assert longest < 20
-
-
 def test_wishes_are_mixed_and_those_with_one_possible_end_name_it() -> None:
     wanted = list(islice(wishes(3), 2_000))
     assert {wish.tenant for wish in wanted} == set(TENANTS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from infra.drain.drained import Drained, Exactly, NoLetter, read
+from infra.cli.drain.drained import Drained, Exactly, NoLetter, read
 
 QUEUE: Final = "inventory.commands.0.dead"
 

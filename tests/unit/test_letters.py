@@ -51,6 +51,33 @@ def on_the_wire(found: Headers) -> int:
     return len(field_table(table))
 
 
+def fails_here(error: Exception) -> Exception:
+    return raised(error)
+
+
+def fails_elsewhere(error: Exception) -> Exception:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return caught.value
+
+
+def in_a_library(text: str) -> Exception:
+    """Raised below us, by whoever is called at one place of ours."""
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads(text)
+    return caught.value
+
+
+def test_a_fingerprint_is_the_kind_of_failure_and_its_place_in_our_own_code() -> None:
+    first = fingerprint(fails_here(ValueError("three")))
+    assert fingerprint(fails_here(ValueError("four"))) == first, "what it says does not count"
+    assert fingerprint(fails_here(KeyError("three"))) != first
+    assert fingerprint(fails_elsewhere(ValueError("three"))) != first
+    # Two places in the library, one in our code.
+    assert fingerprint(in_a_library("{")) == fingerprint(in_a_library("[1,"))
+    assert len(first) == 16
+
+
 def test_a_letter_says_all_that_an_operator_needs() -> None:
     envelope, error = sound(), raised(ValueError("three is no number"))
     found = told(envelope, error)

@@ -9,12 +9,12 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
+from infra.cli.drain.drain import Drainage
+from infra.cli.drain.drawing import draw_drainage, draw_loading
+from infra.cli.drain.load import Loading
 from infra.cli.letters import acts_drawing as letters_acts_drawing
 from infra.cli.letters import drawing as letters_drawing
 from infra.cli.letters import replays_drawing
-from infra.drain.drain import Drainage
-from infra.drain.drawing import draw_drainage, draw_loading
-from infra.drain.load import Loading
 
 NOW: Final = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 ID: Final = "0192b0c4-7a51-7c3e-9f0e-5d0c3b1a2f44"

@@ -1,16 +1,15 @@
 """The life of a dead letter: what can happen to it in which state, and what a death changes."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.values import TenantId
 from services.ops.desk.model import Death, IllegalTransition, Letter, State
+from tests.unit.dead_letters import NOON, letter
 
-NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER: Final = NOON + timedelta(hours=1)
 REPLAY: Final = UUID(int=7)
 Verb = Callable[[Letter], object]
@@ -22,37 +21,6 @@ VERBS: Final[dict[str, tuple[Verb, tuple[State, ...], State]]] = {
     "restored": (lambda letter: letter.restored(LATER), (State.ARCHIVED,), State.DEAD),
     "revised": (lambda letter: letter.revised(LATER), (State.DEAD,), State.DEAD),
 }
-
-
-def letter(state: State = State.DEAD, replay_id: UUID | None = None) -> Letter:
-    """A letter that died at noon."""
-    return Letter(
-        tenant_id=TenantId(uuid4()),
-        id=uuid4(),
-        message_id=uuid4(),
-        saga_id=None,
-        trace_id=None,
-        state=state,
-        attempts=1,
-        deaths=1,
-        replays_in_vain=0,
-        is_native=False,
-        is_readable=True,
-        sent_at=None,
-        first_died_at=NOON,
-        died_at=NOON,
-        changed_at=NOON,
-        revision=0,
-        replay_id=replay_id,
-        queue="x",
-        service="x",
-        type="x",
-        subject="x",
-        fingerprint="x",
-        exception_type="x",
-        error="x",
-        build="x",
-    )
 
 
 def death(at: datetime = LATER, replay_id: UUID | None = None) -> Death:

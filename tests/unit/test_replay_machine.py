@@ -9,8 +9,10 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
 from contracts.values import TenantId
+from infra.cli.letters.commands import letters_app
 from services.ops.replay.machine import (
     LEGAL,
     WINDOW,
@@ -28,6 +30,7 @@ from services.ops.replay.machine import (
     Wait,
     may_become,
 )
+from services.ops.replay.replay_views import StartReplay
 
 AT: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ON_THE_WAY_MAX: Final = 50
@@ -211,6 +214,12 @@ class Service:
         newest = self.ended[-window:]
         way = self.items.count(ItemState.SENT)
         return Progress(len(self.items) < self.total, way, len(self.items), len(newest), newest.count(ItemState.FAILED))
+
+
+def test_a_replay_goes_at_fifty_a_second_without_a_canary_unless_somebody_says_otherwise() -> None:
+    assert StartReplay().pace == Pace() == Pace(rate=50, canary=None, stop_above_percent=10)
+    typed = {one.name: one.default for one in get_command(letters_app).commands["replay"].params}  # type: ignore[attr-defined]  # a group
+    assert (typed["rate"], typed["canary"], typed["stop_above"]) == (50, None, 10)
 
 
 @pytest.mark.parametrize("seed", range(300))

@@ -1,48 +1,15 @@
 """Which letters of a plan are not sent after all, by themselves: the last look before each is sent."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
-from contracts.values import TenantId
-from services.ops.desk.model import Letter, State
 from services.ops.replay.machine import ItemState
 from services.ops.replay.replays import Item
 from services.ops.replay.sending import TOO_OLD, Sight, unsendable, why_left_out
+from tests.unit.dead_letters import NOON, letter
 
-NOON: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEEP: Final = timedelta(days=30)
-
-
-def letter() -> Letter:
-    """It died at noon."""
-    return Letter(
-        tenant_id=TenantId(uuid4()),
-        id=uuid4(),
-        queue="inventory.commands.0",
-        service="inventory",
-        type="x",
-        message_id=uuid4(),
-        saga_id=None,
-        subject="",
-        trace_id=None,
-        state=State.DEAD,
-        fingerprint="x",
-        exception_type="x",
-        error="x",
-        build="x",
-        attempts=1,
-        deaths=1,
-        replays_in_vain=0,
-        is_native=False,
-        is_readable=True,
-        sent_at=None,
-        first_died_at=NOON,
-        died_at=NOON,
-        changed_at=NOON,
-        revision=0,
-        replay_id=None,
-    )
 
 
 def test_a_letter_that_grew_too_old_while_its_replay_was_paused_is_left_out() -> None:

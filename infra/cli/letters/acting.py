@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from infra.cli.asking import confirm, require_somebody
-from infra.cli.letters.filters import Ids, Reason, Url, Yes, filtered
+from infra.cli.flags import Reason, Url, Yes
+from infra.cli.letters.filters import Ids, filtered
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 acting_app: Final = typer.Typer(rich_markup_mode="markdown")
@@ -39,8 +40,9 @@ def _acting(verb: str) -> Callable[..., None]:
     @filtered
     def act(
         chosen: dict[str, Any],
+        *,
         ids: Ids = None,
-        reason: Reason = ...,  # type: ignore[assignment]  # typer's way to say that it is required
+        reason: Reason,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="only count what it would act on")] = False,
         yes: Yes = False,
         url: Url = None,

@@ -6,7 +6,7 @@ from uuid import UUID
 from infra.cli.desk_client import DeskClient, Json
 from infra.cli.letters.client import PATH
 
-_ACTS_MAX: Final = 200
+_PAGE: Final = 200
 
 
 def audited(client: DeskClient, *, letter: UUID | None, replay: UUID | None, limit: int, cursor: str | None) -> Json:
@@ -14,6 +14,17 @@ def audited(client: DeskClient, *, letter: UUID | None, replay: UUID | None, lim
     asked: dict[str, Any] = {"letter": letter, "replay": replay}
     if replay is None or letter is not None:
         return client.get(f"{PATH}/audit", **asked, limit=limit, cursor=cursor)
-    acts = [] if cursor else client.get(f"{PATH}/audit", **asked, what="ACTS", limit=_ACTS_MAX)["entries"]
+    acts = [] if cursor else _acts(client, asked)
     outcomes = client.get(f"{PATH}/audit", **asked, what="OUTCOMES", limit=limit, cursor=cursor)
     return {**outcomes, "entries": acts + outcomes["entries"]}
+
+
+def _acts(client: DeskClient, asked: dict[str, Any]) -> list[Json]:
+    found: list[Json] = []
+    cursor = None
+    while True:
+        page = client.get(f"{PATH}/audit", **asked, what="ACTS", limit=_PAGE, cursor=cursor)
+        found += page["entries"]
+        cursor = page["next"]
+        if cursor is None:
+            return found

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import typer
 
+from infra.cli.flags import Url
 from infra.cli.letters.acting import acting_app
 from infra.cli.letters.draining import drain_app
-from infra.cli.letters.filters import Url, as_flags, as_query, filtered
+from infra.cli.letters.filters import as_flags, as_query, filtered
 from infra.cli.letters.mending import mending_app
 from infra.cli.letters.replaying import replay_app
 from infra.cli.plainly import JSON, OUT, plainly, print_json

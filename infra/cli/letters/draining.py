@@ -40,9 +40,9 @@ def drain(
     json_: Annotated[bool, JSON] = False,
 ) -> None:
     from infra.cli.counting import Counting
-    from infra.drain.drain import drain as run
-    from infra.drain.drained import ORIGINS
-    from infra.drain.drawing import draw_drainage
+    from infra.cli.drain.drain import drain as run
+    from infra.cli.drain.drained import ORIGINS
+    from infra.cli.drain.drawing import draw_drainage
     from infra.settings import settings_here
 
     origins = {origin: name for name, origin in ORIGINS.items()}
@@ -67,8 +67,8 @@ def load(
     json_: Annotated[bool, JSON] = False,
 ) -> None:
     from infra.cli.counting import Counting
-    from infra.drain.drawing import draw_loading
-    from infra.drain.load import load as run
+    from infra.cli.drain.drawing import draw_loading
+    from infra.cli.drain.load import load as run
     from infra.settings import settings_here
 
     with Counting(ERRORS, "load", _PROGRESS_AFTER_S) as counting:

@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from infra.cli.desk_drawing import plain, span
+from infra.cli.pages import Cells, draw_page
 from infra.cli.plainly import counted
 
 Json = Mapping[str, Any]
@@ -35,12 +35,8 @@ def draw_letters(out: Console, page: Json, now: datetime) -> None:
     if not page["letters"]:
         out.print("no letter fits")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [name for name, width in _LIST.items() if out.width >= width]
-    for column in columns:
-        table.add_column(column, no_wrap=column != "cause", overflow="fold")
-    for one in page["letters"]:
-        cells: dict[str, str | Text] = {
+    things: list[Cells] = [
+        {
             "letter": one["id"],
             "state": Text(one["state"], _COLOURS.get(one["state"], "")),
             "died": ago(one["died_at"], now),
@@ -50,10 +46,9 @@ def draw_letters(out: Console, page: Json, now: datetime) -> None:
             "tries": f"{one['attempts']} x, died {one['deaths']} x",
             "tenant": one["tenant"],
         }
-        table.add_row(*as_text(cells[column] for column in columns))
-    out.print(table)
-    if page["next"]:
-        out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
+        for one in page["letters"]
+    ]
+    draw_page(out, _LIST, things, page["next"], folds="cause")
 
 
 def draw_groups(out: Console, found: Json, chosen: str, now: datetime, state: str | None = None) -> None:
@@ -152,11 +147,6 @@ def own_frames(stack: str) -> Iterator[str]:
     if (more := len(frames) - _FRAMES_MAX) > 0:
         yield f"... {counted(more, 'line')} before; --json has all of them"
     yield from (plain(line) for line in frames[-_FRAMES_MAX:])
-
-
-def as_text(cells: Iterable[str | Text]) -> Iterator[Text]:
-    """The cells of a row as they are: a string could be read as markup."""
-    return (cell if isinstance(cell, Text) else Text(cell) for cell in cells)
 
 
 def ago(at: str, now: datetime) -> str:

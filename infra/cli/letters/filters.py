@@ -1,16 +1,15 @@
 """The words that say which dead letters are meant: the same flags for every command that takes them."""
 
-import inspect
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
-from infra.cli.asking import WHY, require_reason
+from infra.cli.flags import flagged
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGO: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhd])")
@@ -40,26 +39,6 @@ _FLAGS: Final[Mapping[str, Any]] = {
 Ids = Annotated[
     list[UUID] | None, typer.Argument(help="letters by their ids; or leave them out and say which with filters", show_default=False)
 ]
-Reason = Annotated[str, typer.Option(help=WHY, show_default=False, callback=require_reason)]
-Yes = Annotated[bool, typer.Option("--yes", help="do not ask before acting")]
-Url = Annotated[str | None, typer.Option(help="where the API is; by default OAAS_API_URL, else the platform of this home")]
-
-
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with a flag for each filter; it is given those that were said as its first argument, as the API names them."""
-
-    def run(**words: Any) -> None:
-        chosen = {name: words.pop(name) for name in _FLAGS}
-        command(_chosen(chosen), **words)
-
-    signature = inspect.signature(command)
-    own = list(signature.parameters.values())[1:]
-    flags = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in _FLAGS.items()]
-    parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *flags]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads the flags from
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return run
 
 
 def as_query(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,3 +79,7 @@ def _time(name: str, written: str) -> datetime:
     if at is None or at.tzinfo is None:
         raise ValueError(f"--{name} is how long ago, such as 30m, 2h or 7d, or a time with its zone, such as 2026-03-01T22:00Z")
     return at
+
+
+filtered: Final = flagged(_FLAGS, _chosen)
+"""A command with a flag for each filter; it is given those that were said as its first argument, as the API names them."""

@@ -11,7 +11,8 @@ from uuid import UUID
 import typer
 
 from infra.cli.asking import confirm, is_somebody_there, require_somebody
-from infra.cli.letters.filters import Reason, Url, Yes, as_flags, as_query, filtered
+from infra.cli.flags import Reason, Url, Yes
+from infra.cli.letters.filters import as_flags, as_query, filtered
 from infra.cli.plainly import ERRORS, JSON, OUT, Refused, counted, plainly, print_json
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _edit(client: "DeskClient", letter: UUID, wanted: dict[str, Any], *, dry_run
 @filtered
 def export(
     chosen: dict[str, Any],
-    to: Annotated[Path, typer.Option(help="the file, which must not be there yet", show_default=False)] = ...,  # type: ignore[assignment]  # typer's way to say that it is required
+    to: Annotated[Path, typer.Option(help="the file, which must not be there yet", show_default=False)],
     url: Url = None,
     json_: Annotated[bool, JSON] = False,
 ) -> None:
@@ -154,8 +155,8 @@ def _left_out(client: "DeskClient", chosen: dict[str, Any]) -> int:
     """How many of the letters that fit no export can have."""
     from infra.cli.letters.client import PATH
 
-    if "readable" in chosen:
-        return 0 if chosen["readable"] else int(client.get(f"{PATH}/groups", **as_query(chosen))["total"])
+    if chosen.get("readable"):
+        return 0
     return int(client.get(f"{PATH}/groups", **as_query({**chosen, "readable": False}))["total"])
 
 

@@ -10,7 +10,8 @@ from uuid import UUID
 import typer
 
 from infra.cli.asking import WHY, confirm, require_somebody
-from infra.cli.letters.filters import Ids, Reason, Url, Yes, filtered
+from infra.cli.flags import Reason, Url, Yes
+from infra.cli.letters.filters import Ids, filtered
 from infra.cli.plainly import ERRORS, JSON, OUT, plainly, print_json
 
 if TYPE_CHECKING:

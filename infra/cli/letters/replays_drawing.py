@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from infra.cli.desk_drawing import plain
 from infra.cli.letters.acts_drawing import draw_numbers
-from infra.cli.letters.drawing import ago, as_text, clock, draw_next
+from infra.cli.letters.drawing import ago, clock, draw_next
+from infra.cli.pages import Cells, draw_page
 
 Json = Mapping[str, Any]
 
@@ -121,12 +121,8 @@ def draw_replays(out: Console, page: Json, now: datetime) -> None:
     if not page["replays"]:
         out.print("no replay fits")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [name for name, width in _LIST.items() if out.width >= width]
-    for column in columns:
-        table.add_column(column, no_wrap=column != "reason", overflow="fold")
-    for one in page["replays"]:
-        cells: dict[str, str | Text] = {
+    things: list[Cells] = [
+        {
             "replay": one["id"],
             "state": Text(one["state"], COLOURS.get(one["state"], "")),
             "letters": str(one["total"]),
@@ -136,7 +132,6 @@ def draw_replays(out: Console, page: Json, now: datetime) -> None:
             "planned": ago(one["planned_at"], now),
             "reason": plain(one["reason"]),
         }
-        table.add_row(*as_text(cells[column] for column in columns))
-    out.print(table)
-    if page["next"]:
-        out.print(f"more: --cursor {page['next']}", highlight=False, style="dim", soft_wrap=True)
+        for one in page["replays"]
+    ]
+    draw_page(out, _LIST, things, page["next"], folds="reason")

@@ -54,6 +54,9 @@ class Look:
     next: UUID | None = None
     """The last order that was looked at, if more are left."""
     orders: Sequence[UUID] = ()
+    """Those that were looked at, if they are a part only: whole tenants wait for each other's second look, and would fill the memory."""
+    count: int = 0
+    """How many were looked at."""
     is_cut: bool = False
     """The tenant has more orders than are looked at."""
     found: dict[UUID, Finding] = field(default_factory=dict)
@@ -65,8 +68,12 @@ class Look:
         """Of which findings it can say whether they are there still."""
         if self.key is not None:
             return Part.of(self.key)
-        is_whole = self.after is None and self.next is None
-        return Part(None if is_whole else [str(one) for one in self.orders], totals=self.after is None)
+        return Part(None if self.is_whole else [str(one) for one in self.orders], totals=self.after is None)
+
+    @property
+    def is_whole(self) -> bool:
+        """All of the tenant's books were looked at."""
+        return self.after is None and self.next is None
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Compared:
     @property
     def orders(self) -> int:
         """How many were looked at."""
-        return len(self.look.orders)
+        return self.look.count
 
 
 class Comparing:
@@ -129,7 +136,8 @@ class Comparing:
                 subjects = subjects[: first + _TOGETHER]
                 look.next = subjects[-1]
                 break
-        look.orders = subjects
+        look.count = len(subjects)
+        look.orders = () if look.is_whole else subjects
         return look
 
     async def settle(self, looks: Sequence[Look]) -> list[Compared]:

@@ -4,15 +4,16 @@ When a saga that has dead letters goes on or ends, whoever reads their queues is
 settles its letter (services/ops/replay/outcomes.py). Asked too early it says no: a saga's end asks again. Nobody waits for the answer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from contracts.addresses import replay_address, work_queues
-from contracts.desk import AskIfHandled
+from contracts.addresses import work_queues
 from infra.transaction import Scope
+from services.ops.desk import questions
 from services.ops.desk.auditing import Entry
 from services.ops.desk.model import Letter, State
+from services.ops.desk.questions import Asked
 
 _QUEUES: Final = list(work_queues())
 # A saga has a letter for each of its commands at most, and a batch is bounded: so is this.
@@ -21,11 +22,6 @@ _DEAD: Final = """
     WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) AND state = 'DEAD' AND is_readable AND queue = ANY($3::text[]) ORDER BY id"""
 _GOING_ON: Final = """
     SELECT id FROM ops.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state NOT IN ('PARKED', 'NEEDS_ATTENTION', 'PAUSED')"""
-_NOTE: Final = """
-    INSERT INTO ops.question (tenant_id, id, letter_id, queue, asked_at, settles)
-    SELECT $1, id, letter_id, queue, $5, true FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS given (id, letter_id, queue)"""
-_ABOUT: Final = "SELECT id, letter_id FROM ops.question WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND settles"
-_ANSWERED: Final = "DELETE FROM ops.question WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND settles"
 # A letter that comes while its saga is heard of would be missed by both: so neither begins before the other is committed. What is heard of
 # sagas, which is much, shares the lock. It comes before every lock of a letter.
 _TAKING_IN: Final = "SELECT pg_advisory_xact_lock(hashtext('oaas.ops.letters'), hashtext($1))"
@@ -54,29 +50,8 @@ async def ask_of_sagas(scope: Scope, saga_ids: Collection[UUID]) -> None:
     dead = await scope.connection.fetch(_DEAD, scope.tenant_id, list(saga_ids), _QUEUES) if saga_ids else []
     if not dead:
         return
-    questions = [
-        scope.send(
-            AskIfHandled(letter_id=row["id"], message_id=row["message_id"], type=row["type"]),
-            subject=str(row["id"]),
-            address=replay_address(row["queue"]),
-        ).id
-        for row in dead
-    ]
-    await scope.connection.execute(
-        _NOTE, scope.tenant_id, questions, [row["id"] for row in dead], [row["queue"] for row in dead], scope.now
-    )
-
-
-async def asked_about(scope: Scope, questions: Sequence[UUID]) -> dict[UUID, UUID]:
-    """The letters that those of these questions are about whose answer settles one. Only what was asked is believed."""
-    rows = await scope.connection.fetch(_ABOUT, scope.tenant_id, list(questions)) if questions else []
-    return {row["id"]: row["letter_id"] for row in rows}
-
-
-async def forget_questions(scope: Scope, questions: Sequence[UUID]) -> None:
-    """They are answered, and nobody waits for them."""
-    if questions:
-        await scope.connection.execute(_ANSWERED, scope.tenant_id, list(questions))
+    asked = [Asked(scope.tenant_id, row["id"], row["message_id"], row["type"], row["queue"]) for row in dead]
+    await questions.put(scope, asked, settles=True)
 
 
 def settle_handled(letter: Letter, scope: Scope) -> Entry | None:

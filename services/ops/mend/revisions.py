@@ -16,8 +16,9 @@ from infra.transaction import Scope, Transactions
 from services.ops.desk import letters
 from services.ops.desk.auditing import Entry, Outcome, record
 from services.ops.desk.model import NOBODY, Letter, State
+from services.ops.desk.questions import Answer, Asked
 from services.ops.mend.mending import Change, Edited, NotMendable, WrongData, as_json, edit
-from services.ops.replay.asking import Answer, Asked, ask
+from services.ops.replay.asking import ask
 from services.ops.replay.sending import ended_sagas
 
 _ORIGINALS: Final = "SELECT id, body FROM ops.letter WHERE tenant_id = $1 AND id = ANY($2::uuid[])"

@@ -10,7 +10,8 @@ from uuid import UUID
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.ops.desk.model import NOBODY, REPLAYS_IN_VAIN_MAX, Letter
-from services.ops.replay.asking import Answer, Asked, ask
+from services.ops.desk.questions import Answer, Asked
+from services.ops.replay.asking import ask
 
 
 async def cautions(transaction: Transactions, settings: Settings, going: Sequence[Letter], *, ended: int) -> list[str]:

@@ -13,9 +13,9 @@ from contracts.desk import HandlingReported, LetterSettled
 from contracts.messages import Envelope
 from infra.handling import Handles
 from infra.transaction import Scope
-from services.ops.desk import letters
+from services.ops.desk import letters, questions
 from services.ops.desk.auditing import record
-from services.ops.desk.handled import asked_about, forget_questions, settle_handled
+from services.ops.desk.handled import settle_handled
 from services.ops.desk.metrics import REPLAYS_SETTLED
 from services.ops.desk.model import Death, Letter
 from services.ops.replay import parts, replays
@@ -23,10 +23,6 @@ from services.ops.replay.machine import ItemState
 from services.ops.replay.replays import End
 
 _log: Final = logging.getLogger(__name__)
-_REPORT: Final = """
-    UPDATE ops.question AS question SET is_handled = given.is_handled, build = given.build, answered_at = $6
-    FROM unnest($2::uuid[], $3::uuid[], $4::boolean[], $5::text[]) AS given (id, letter_id, is_handled, build)
-    WHERE question.tenant_id = $1 AND question.id = given.id AND question.letter_id = given.letter_id AND question.answered_at IS NULL"""
 
 
 @dataclass
@@ -49,7 +45,8 @@ class Outcomes:
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Settling:
         """Lock the letters, all at once; one that was purged meanwhile is not there."""
         keys = {(envelope.data.replay_id, envelope.data.letter_id) for envelope in received if isinstance(envelope.data, LetterSettled)}
-        asked = await asked_about(scope, [id for one in received if isinstance(one.data, HandlingReported) and (id := one.causationid)])
+        told = [one.causationid for one in received if isinstance(one.data, HandlingReported)]
+        asked = await questions.settling(scope, [id for id in told if id is not None])
         found = await letters.lock(scope, {letter_id for _, letter_id in keys} | set(asked.values()))
         return Settling(found, await replays.sent_among(scope, keys) if keys else set(), asked=asked)
 
@@ -75,11 +72,8 @@ class Outcomes:
 
     async def _keep(self, scope: Scope, state: Settling) -> None:
         """Each answer beside its question; one that comes when nobody waits any more is not kept."""
-        await forget_questions(scope, [question for question in state.answers if question in state.asked])
-        if waited_for := {question: told for question, told in state.answers.items() if question not in state.asked}:
-            told = list(waited_for.values())
-            columns = list(waited_for), [one.letter_id for one in told], [one.is_handled for one in told], [one.build for one in told]
-            await scope.connection.execute(_REPORT, scope.tenant_id, *columns, scope.now)
+        await questions.forget(scope, [question for question in state.answers if question in state.asked])
+        await questions.report(scope, {question: told for question, told in state.answers.items() if question not in state.asked})
 
 
 def settle(envelope: Envelope, state: Settling) -> None:

@@ -91,9 +91,11 @@ class StartReplay(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rate: int = Field(50, strict=True, ge=1, le=RATE_MAX, description="letters per second")
+    rate: int = Field(Pace().rate, strict=True, ge=1, le=RATE_MAX, description="letters per second")
     canary: int | None = Field(None, strict=True, ge=1, le=CANARY_MAX, description="so many go first, and the others only if those live")
-    stop_above_percent: int = Field(10, strict=True, ge=0, le=100, description="stop when more of the newest outcomes failed again")
+    stop_above_percent: int = Field(
+        Pace().stop_above_percent, strict=True, ge=0, le=100, description="stop when more of the newest outcomes failed again"
+    )
     reason: Reason | None = Field(None, description="the plan's, if it is left out")
 
     @property

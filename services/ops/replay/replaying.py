@@ -128,7 +128,7 @@ class Replaying:
             return
         if ending_of(error) is Ending.BUG:
             self._set_aside[id] = time.monotonic() + _SET_ASIDE_S
-            _log.error("a replay cannot be executed", exc_info=error, extra={"replay": id, "tenant": tenant_id})
+            _log.error("a replay could not be looked after", exc_info=error, extra={"replay": id, "tenant": tenant_id})
         else:
             _log.warning("a replay is left for later", extra={"replay": id, "error": repr(error)})
 

@@ -40,8 +40,8 @@ STATEMENTS = [
     COPY,
     "GRANT SELECT (is_copy) ON ops.audit TO ops_sweeper",
     # What people did, without the thousands of outcomes between.
-    "CREATE INDEX audit_acts ON ops.audit (at, id) WHERE verb <> 'replay' AND NOT is_copy",
-    "CREATE INDEX audit_acts_of_tenant ON ops.audit (tenant_id, at, id) WHERE verb <> 'replay'",
+    "CREATE INDEX audit_acts ON ops.audit (at, id) WHERE verb NOT IN ('replay', 'settle') AND NOT is_copy",
+    "CREATE INDEX audit_acts_of_tenant ON ops.audit (tenant_id, at, id) WHERE verb NOT IN ('replay', 'settle')",
     "GRANT SELECT (started_at) ON ops.replay TO ops_sweeper",
     SETTLES,
     # One whose service is gone for good is never answered.

@@ -14,10 +14,10 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from contracts.addresses import dead_letter_address
+from infra.cli.drain.drain import CUT_SHORT, broker_of, only_one, open_own, telling_what_is_safe
+from infra.cli.drain.drained import ORIGINS, Drained, NoLetter, read
 from infra.cli.files import require_file
 from infra.cli.plainly import counted
-from infra.drain.drain import CUT_SHORT, broker_of, only_one, open_own, telling_what_is_safe
-from infra.drain.drained import ORIGINS, Drained, NoLetter, read
 from infra.errors import Misconfigured
 from infra.settings import Settings
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from infra.cli.desk_drawing import plain
+from infra.cli.drain.drain import Drainage
+from infra.cli.drain.load import Loading
 from infra.cli.letters.drawing import draw_next
 from infra.cli.plainly import counted
-from infra.drain.drain import Drainage
-from infra.drain.load import Loading
 
 
 def draw_drainage(out: Console, drainage: Drainage, to: Path) -> None:

@@ -17,9 +17,9 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 
+from infra.cli.drain.drained import Drained
 from infra.cli.files import require_place, unusable
 from infra.cli.plainly import Refused, counted
-from infra.drain.drained import Drained
 from infra.errors import Misconfigured, in_words
 from infra.settings import Settings
 
