@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -64,6 +65,29 @@ async def test_what_a_dead_process_left_is_published_and_its_rows_deleted(
 
         await until(deleted, lambda: "rows stay in the outbox")
         assert await sweeper.sweep() == 0
+
+
+class OutOfStep(OverdueRows):
+    """As the driver is after PostgreSQL was killed in the middle of a message: it fails once."""
+
+    failures = 1
+
+    async def claim(self, now: datetime, most: int) -> dict[TenantId, list[str]]:
+        if self.failures:
+            self.failures -= 1
+            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+        return await super().claim(now, most)
+
+
+async def test_nothing_that_the_driver_says_ends_the_sweeping(
+    stage: Stage, pool: AsyncEngine, left_behind: set[tuple[TenantId, str]]
+) -> None:
+    settings = stage.settings.model_copy(update={"resend_after_s": RESEND_AFTER_S})
+    async with parts(settings) as alive:
+        sweeping = asyncio.create_task(Sweeper(alive.transaction, alive.relay, OutOfStep("inventory", pool, 60), settings).run())
+        came = items(await stage.read(REPLIES, len(left_behind)))
+        sweeping.cancel()
+    assert {item["id"] for item in came} == {id for _, id in left_behind}
 
 
 async def test_two_sweepers_claim_each_row_once(pool: AsyncEngine, left_behind: set[tuple[TenantId, str]]) -> None:
