@@ -9,15 +9,18 @@
     retry.<ms>.<lane>(fanout)   <queue>                retry.<ms>.<lane>     nobody: when its time is over it goes back to <queue>
 
 Each exchange has one writer, so that broker permissions can follow it; only to dead-letters and the retry ladder does every service
-write. Every work queue's name ends in its shard: a tenant's
-messages always go to the shard its id hashes to. Work queues and dead-letter queues are quorum queues; only the type is
+write. Every work queue's name ends in its shard: a tenant's messages go to the shard that its id hashes to, of as many as this process
+spreads tenants over. There may be more shards than that, because another process, or this one earlier, spreads them over more: so
+whoever asks for queues says of how many shards. Work queues and dead-letter queues are quorum queues; only the type is
 declared in code, everything else is a policy, because changing a queue's argument means deleting the queue.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from zlib import crc32
 
 from contracts.catalog import name_of, owner_of
 from contracts.desk import HandlingReported, LetterSettled
@@ -28,6 +31,8 @@ from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from contracts.values import TenantId
 
 SHARDS: Final = 1
+"""Over how many shards tenants are spread unless OAAS_SHARDS says otherwise."""
+SHARDS_MAX: Final = 64
 PARTICIPANTS: Final = ("tenants", "inventory", "orders", "payments")
 COORDINATOR: Final = "sagas"
 DESK: Final = "ops"
@@ -58,6 +63,7 @@ QUEUE_BYTES_MAX: Final = 1_000_000_000
 """As much of their bodies: one reader that is down fills its own queue, and not the disk, at which the broker would stop everybody."""
 POLICY_PRIORITY: Final = 10
 _OUR_QUEUES: Final = re.compile(r"[a-z]+\.(commands|replies|events)\.\d+(\.dead)?|retry\.\d+\.\d+")
+_spread = SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,24 @@ class Binding:
     queue: str
 
 
-def shard_of(tenant_id: TenantId) -> int:
-    """The shard that all messages of the tenant go through, 0 <= shard < SHARDS."""
-    return tenant_id.int % SHARDS
+@contextmanager
+def spread_over(shards: int) -> Iterator[None]:
+    """What is written in this process meanwhile is spread over so many shards: a process does this once, around all its work.
+
+    It is a number of the process and not an argument, because all who write must agree on it and none of them has a choice.
+    """
+    global _spread  # noqa: PLW0603 - see above
+    before, _spread = _spread, shards
+    try:
+        yield
+    finally:
+        _spread = before
+
+
+def shard_of(tenant_id: TenantId, shards: int | None = None) -> int:
+    """The shard that all messages of the tenant go through, 0 <= shard < shards; the same in every process and release."""
+    # Not the id's own bits: of ids that were counted up, or made by hand, all might go through one shard.
+    return crc32(tenant_id.bytes) % (shards or _spread)
 
 
 def address_of(message: type[Message], tenant_id: TenantId, writer: str) -> Address:
@@ -85,7 +106,11 @@ def address_of(message: type[Message], tenant_id: TenantId, writer: str) -> Addr
 
     Raises TypeError for a Question: whoever asks chooses the queue.
     """
-    shard = shard_of(tenant_id)
+    return address_in(shard_of(tenant_id), message, writer)
+
+
+def address_in(shard: int, message: type[Message], writer: str) -> Address:
+    """As `address_of`, for a tenant of this shard."""
     if issubclass(message, Question):
         raise TypeError(f"{message.__name__} has no address of its own: it goes to replay_address(queue)")
     if issubclass(message, Command):
@@ -136,25 +161,53 @@ def exchanges() -> dict[str, str]:
     return found | dict.fromkeys(retry_queues(), "fanout")
 
 
-def queues_of(service: str) -> tuple[str, ...]:
-    """The work queues that the service reads."""
+def queues_of(service: str, shards: int | None = None) -> tuple[str, ...]:
+    """The work queues that the service reads, of so many shards; of those that this process spreads tenants over if none are given."""
+    return tuple(f"{kind}.{shard}" for kind in _kinds_of(service) for shard in range(shards or _spread))
+
+
+def work_queues(shards: int | None = None) -> tuple[str, ...]:
+    return tuple(queue for service in _SERVICES for queue in queues_of(service, shards))
+
+
+def is_work_queue(name: str) -> bool:
+    """Whether some process may read a queue of this name, whatever the number of shards."""
+    kind, _, shard = name.rpartition(".")
+    return kind in _KINDS and shard.isdecimal() and shard == str(int(shard)) and int(shard) < SHARDS_MAX
+
+
+def shard_in(work_queue: str) -> int:
+    """The shard that the queue is of."""
+    return int(work_queue.rpartition(".")[2])
+
+
+def shards_among(names: Iterable[str]) -> int:
+    """How many shards there are if there are queues of these names; other names than those of work queues say nothing."""
+    return max((shard_in(name) + 1 for name in names if is_work_queue(name)), default=0)
+
+
+def sign_of(shard: int) -> str:
+    """The queue by which a process recognises that there is this shard."""
+    return f"{_KINDS[0]}.{shard}"
+
+
+def _kinds_of(service: str) -> tuple[str, ...]:
     asked = (f"{service}.commands",) if service in PARTICIPANTS else (f"{service}.replies",) if service == COORDINATOR else ()
-    heard = (f"{service}.events",) if service in SUBSCRIPTIONS else ()
-    return tuple(f"{kind}.{shard}" for kind in (*asked, *heard) for shard in range(SHARDS))
+    return (*asked, f"{service}.events") if service in SUBSCRIPTIONS else asked
 
 
-def work_queues() -> tuple[str, ...]:
-    return tuple(queue for service in (*PARTICIPANTS, COORDINATOR, DESK) for queue in queues_of(service))
+_SERVICES: Final = (*PARTICIPANTS, COORDINATOR, DESK)
+_KINDS: Final = tuple(kind for service in _SERVICES for kind in _kinds_of(service))
 
 
 def writers_of(event: type[Event]) -> tuple[str, ...]:
     """The services that publish this event: its owner; anybody, if it is a report to the desk."""
-    return (*PARTICIPANTS, COORDINATOR, DESK) if issubclass(event, Report) else (owner_of(event),)
+    return _SERVICES if issubclass(event, Report) else (owner_of(event),)
 
 
-def bindings() -> Iterator[Binding]:
+def bindings(shards: int | None = None) -> Iterator[Binding]:
     """Every binding of every queue, dead-letter queues included."""
-    for shard in range(SHARDS):
+    for shard in range(shards or _spread):
         for service in PARTICIPANTS:
             yield Binding(f"{COORDINATOR}.commands", f"{service}.commands.{shard}", f"{service}.commands.{shard}")
             yield Binding(f"{service}.replies", f"{COORDINATOR}.replies.{shard}", f"{COORDINATOR}.replies.{shard}")
@@ -162,27 +215,27 @@ def bindings() -> Iterator[Binding]:
             for event in events:
                 for writer in writers_of(event):
                     yield Binding(f"{writer}.events", f"{name_of(event)}.{shard}", f"{service}.events.{shard}")
-    for queue in work_queues():
+    for queue in work_queues(shards):
         yield Binding(REPLAYS, queue, queue)
         yield Binding(DEAD_LETTERS, queue, dead_letter_queue(queue))
     for queue in retry_queues():
         yield Binding(queue, "", queue)
 
 
-def dead_letter_queues() -> tuple[str, ...]:
+def dead_letter_queues(shards: int | None = None) -> tuple[str, ...]:
     """One for each work queue."""
-    return tuple(dead_letter_queue(queue) for queue in work_queues())
+    return tuple(dead_letter_queue(queue) for queue in work_queues(shards))
 
 
-def queues() -> tuple[str, ...]:
+def queues(shards: int | None = None) -> tuple[str, ...]:
     """Every queue there is; all are quorum queues."""
-    return (*work_queues(), *dead_letter_queues(), *retry_queues())
+    return (*work_queues(shards), *dead_letter_queues(shards), *retry_queues())
 
 
-def policies() -> dict[str, dict[str, Any]]:
+def policies(shards: int | None = None) -> dict[str, dict[str, Any]]:
     """Policy name -> body, for the broker's management API: one per queue, named as the queue."""
-    defined = {queue: _work_policy(queue) for queue in work_queues()}
-    defined |= dict.fromkeys(dead_letter_queues(), _dead_letter_policy())
+    defined = {queue: _work_policy(queue) for queue in work_queues(shards)}
+    defined |= dict.fromkeys(dead_letter_queues(shards), _dead_letter_policy())
     defined |= {queue: _retry_policy(wait_ms) for queue, wait_ms in retry_queues().items()}
     return {
         queue: {"pattern": policy_pattern(queue), "apply-to": "queues", "priority": POLICY_PRIORITY, "definition": definition}

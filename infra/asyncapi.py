@@ -6,14 +6,12 @@ copy is docs/asyncapi.json; a test compares it, so a contract never changes unse
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from pydantic.json_schema import models_json_schema
 
 from contracts import addresses
 from contracts.catalog import CATALOG, name_of, owner_of
 from contracts.messages import Command, Envelope, Event, Message, Question, StepFaulted
-from contracts.values import TenantId
 
 _AMQP_BINDING: Final = {"bindingVersion": "0.3.0"}
 _ABOUT: Final = """\
@@ -57,21 +55,21 @@ def _channels() -> Channels:
     found: Channels = {}
     for shard in range(addresses.SHARDS):
         for name in sorted(CATALOG):
-            for address in _addresses(CATALOG[name], TenantId(UUID(int=shard))):
+            for address in _addresses(CATALOG[name], shard):
                 found.setdefault(_channel(address), (address, []))[1].append(CATALOG[name])
     return found
 
 
-def _addresses(message: type[Message], tenant_id: TenantId) -> list[addresses.Address]:
+def _addresses(message: type[Message], shard: int) -> list[addresses.Address]:
     if issubclass(message, Question):
-        return [addresses.replay_address(queue) for queue in addresses.work_queues()]
-    return [addresses.address_of(message, tenant_id, writer) for writer in _writers(message)]
+        return [addresses.replay_address(queue) for queue in addresses.work_queues(addresses.SHARDS)]
+    return [addresses.address_in(shard, message, writer) for writer in _writers(message)]
 
 
 def _by_queue(channels: Channels) -> dict[str, list[type[Message]]]:
     """Every work and dead-letter queue with what may arrive on it."""
     found: dict[str, list[type[Message]]] = {}
-    for binding in addresses.bindings():
+    for binding in addresses.bindings(addresses.SHARDS):
         channel = _channel(addresses.Address(binding.exchange, binding.routing_key))
         # A dead-letter queue takes whatever its work queue took; bindings() names the work queues first.
         arriving = channels[channel][1] if channel in channels else found.get(binding.routing_key, [])
@@ -139,7 +137,7 @@ def _reply(command: type[Command[Any]], asked: addresses.Address) -> dict[str, A
 def _receiving(queues: Mapping[str, Sequence[type[Message]]]) -> dict[str, Any]:
     found = {}
     for service in (*addresses.PARTICIPANTS, addresses.COORDINATOR, addresses.DESK):
-        for queue in addresses.queues_of(service):
+        for queue in addresses.queues_of(service, addresses.SHARDS):
             operation = _operation("receive", queue, queues[queue])
             operation["bindings"] = {"amqp": {"ack": True, **_AMQP_BINDING}}
             found[f"{service}.receive.{queue}"] = operation

@@ -110,7 +110,8 @@ async def _topology(settings: Settings) -> AsyncIterator[Finding]:
     for one in wrong:
         yield Finding("topology", False, str(one), one.mend)
     if not wrong:
-        yield Finding("topology", True, f"all {len(queues())} queues obey their policies, all exchanges and bindings are there")
+        count = len(queues(settings.shards))
+        yield Finding("topology", True, f"all {count} queues obey their policies, all exchanges and bindings are there")
 
 
 async def _cannot_log_in(settings: Settings, service: str, role: str) -> str | None:

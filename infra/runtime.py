@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from contracts.addresses import spread_over
 from infra import clock
 from infra.database import open_pool
 from infra.errors import Misconfigured
@@ -52,7 +53,8 @@ async def open_runtime(service: str, publisher: RabbitBroker, settings: Settings
     await _require_schema(service, app, settings)
     sweep = asyncio.create_task(Sweeper(transaction, relay, overdue, settings).run(), name=f"{service} sweeper")
     try:
-        yield Runtime(transaction, relay, sweep, overdue, sweeping)
+        with spread_over(settings.shards):
+            yield Runtime(transaction, relay, sweep, overdue, sweeping)
     finally:
         sweep.cancel()
         await asyncio.gather(sweep, return_exceptions=True)

@@ -12,6 +12,7 @@ from infra.consumer import Consumer
 from infra.handling import Handles
 from infra.retention import Forgets
 from infra.settings import Settings
+from infra.topology.shards import Shards
 from infra.transaction import Transactions
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Running:
     """Set when the process is about to end: nothing new is to be begun."""
     expect_it_takes_messages: Callable[[], Coroutine[Any, Any, None]] = field(default=_as_it_should, repr=False)
     """Raises Outage unless the broker takes messages now."""
+    shards: Shards = field(default_factory=Shards)
+    """Of which there are queues on the broker: as many as this process writes to, or more."""
 
 
 @dataclass(frozen=True)

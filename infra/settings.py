@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contracts.addresses import RETRY_AFTER_MS, RETRY_LANES
+from contracts.addresses import RETRY_AFTER_MS, RETRY_LANES, SHARDS, SHARDS_MAX
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +47,13 @@ class Settings(BaseSettings):
     wait_max_s: Seconds = Field(30, description="longest `Prefer: wait` that is granted, seconds")
     projection_patience_s: Annotated[float, Field(ge=0)] = Field(
         1.0, description="how long an unknown SKU or shop is looked for again before 422, seconds"
+    )
+
+    shards: int = Field(
+        SHARDS, ge=1, le=SHARDS_MAX, description="shards that tenants' messages are spread over, the same for all processes of a platform"
+    )
+    consumes: str = Field(
+        "", pattern=r"^(\d+(-\d*)?(,\d+(-\d*)?)*)?$", description="shards that a worker reads, such as 0,2-3 or 4-; empty: all there are"
     )
 
     pool_connections: Count = Field(6, description="database connections of one service in one process")

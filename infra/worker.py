@@ -1,4 +1,4 @@
-"""A worker process: consumes the work queues of one or several services until it is told to stop.
+"""A worker process: consumes the work queues of one or several services, of every shard there is, until it is told to stop.
 
 Stopping: consumers are cancelled first, then what was delivered is settled and what else was begun is finished, then what was
 committed is published, then connections close. So a rolling restart gives nothing back to the queues. Each part has its bound, and
@@ -8,7 +8,7 @@ so has the whole: whatever hangs in an outage is cut, as if the process had been
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,7 @@ from aio_pika import IncomingMessage
 from aio_pika.exceptions import AMQPError
 from faststream.rabbit import Channel
 
-from contracts.addresses import queues_of
+from contracts.addresses import queues_of, shard_in
 from infra.batch import Batches
 from infra.broker import close, connect, expect_it_takes_messages, open_broker
 from infra.build import build
@@ -32,6 +32,7 @@ from infra.service import Running, Service
 from infra.settings import Settings
 from infra.stopping import Cut, acks_settled, cancel_consumers
 from infra.topology import topology
+from infra.topology.shards import Shards, shards_named
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE_S: Final = 60.0
@@ -45,6 +46,8 @@ class Worker:
         self._services = services
         self._settings = settings
         self._consumers: list[Consumer] = []
+        self._shards = Shards(settings.shards)
+        self._reads = shards_named(settings.consumes)
         self._consuming = open_broker(settings, on_lost=self._forget)
         self._publishing = open_broker(settings)
         self._stop = asyncio.Event()
@@ -80,11 +83,12 @@ class Worker:
             for broker in (self._publishing, self._consuming):
                 stack.push_async_callback(close, broker)
                 await connect(broker, self._settings, patience_s=_PATIENCE_S)
-            await topology.declare(self._publishing)
-            await topology.refuse_a_mismatch(self._settings)
+            await topology.prepare(self._publishing, self._settings)
+            await self._shards.look(self._settings)
             runtimes = [await stack.enter_async_context(open_runtime(one.name, self._publishing, self._settings)) for one in self._services]
             tasks = [task for one, runtime in zip(self._services, runtimes, strict=True) for task in self._start(one, runtime)]
             tasks += [runtime.sweep for runtime in runtimes]
+            tasks.append(asyncio.create_task(self._shards.watch(self._settings), name="shards"))
             self._consumes = True
             await self._consuming.start()
             self._announce()
@@ -96,20 +100,40 @@ class Worker:
 
     def _start(self, service: Service, runtime: Runtime) -> list[asyncio.Task[None]]:
         batches = Batches(runtime.transaction, service.handles(self._settings))
-        consumers = [Consumer(queue, batches, runtime.transaction, runtime.relay, self._settings) for queue in queues_of(service.name)]
+        make = partial(Consumer, batches=batches, transaction=runtime.transaction, relay=runtime.relay, settings=self._settings)
+        consumers = [make(queue) for queue in self._queues(service, 0)]
         for consumer in consumers:
             self._subscribe(consumer)
         self._consumers += consumers
         tasks = [asyncio.create_task(consumer.run(), name=consumer.queue) for consumer in consumers]
+        more = self._read_more(service, self._shards.count, make, consumers)
+        tasks.append(asyncio.create_task(more, name=f"{service.name} new shards"))
         tasks.append(asyncio.create_task(Retention(service.name, service.forgets, self._settings).run(), name=f"{service.name} retention"))
         if service.background is not None:
             takes = partial(expect_it_takes_messages, self._publishing, self._settings)
-            running = Running(runtime.transaction, consumers, runtime.sweeper_pool, self._settings, self._backlog, self._stopping, takes)
+            known = runtime.transaction, consumers, runtime.sweeper_pool, self._settings
+            running = Running(*known, self._backlog, self._stopping, takes, self._shards)
             tasks.append(asyncio.create_task(service.background(running), name=f"{service.name} background"))
             self._finishing += tasks[-1:] if service.finishes else []
         return tasks
 
-    def _subscribe(self, consumer: Consumer) -> None:
+    def _queues(self, service: Service, first: int) -> list[str]:
+        """The work queues of the service that this process reads, from this shard on."""
+        return [queue for queue in queues_of(service.name, self._shards.count) if shard_in(queue) >= first and self._reads(shard_in(queue))]
+
+    async def _read_more(self, service: Service, known: int, make: Callable[[str], Consumer], consumers: list[Consumer]) -> None:
+        """Read the shards that come while this process runs, for ever: somebody with another number writes to them."""
+        async with asyncio.TaskGroup() as reading:
+            while True:
+                first, known = known, await self._shards.beyond(known)
+                for consumer in map(make, self._queues(service, first)):
+                    consumers.append(consumer)
+                    self._consumers.append(consumer)
+                    reading.create_task(consumer.run(), name=consumer.queue)
+                    await self._subscribe(consumer).start()
+                self._announce()
+
+    def _subscribe(self, consumer: Consumer) -> Any:
         # A channel of its own with a bound: FastStream's default hands out everything there is.
         subscriber = self._consuming.subscriber(
             topology.work_queue(consumer.queue),
@@ -123,6 +147,8 @@ class Worker:
             message = self._consuming.context.get_local("message")
             raw: IncomingMessage = message.raw_message
             consumer.take(Delivery(message, body, bool(raw.redelivered), raw.message_id or uuid4().hex, raw.headers))
+
+        return subscriber
 
     async def _backlog(self, queue: str) -> int:
         try:

@@ -35,8 +35,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
         publisher = open_broker(settings)
         stack.push_async_callback(close, publisher)
         await connect(publisher, settings, patience_s=_PATIENCE_S)
-        await topology.declare(publisher)
-        await topology.refuse_a_mismatch(settings)
+        await topology.prepare(publisher, settings)
         runtimes = {one.name: await stack.enter_async_context(open_runtime(one.name, publisher, settings)) for one in services}
         app = create_app(
             "oaas",

@@ -16,7 +16,7 @@ from infra.topology.management import Management
 MEND: Final = "oaas topology apply"
 _APPLY_TO: Final = ("all", "queues", "quorum_queues")
 _NOTHING: Final[Mapping[str, Any]] = {}
-_QUEUE_COLUMNS: Final = "name,type,durable,arguments,effective_policy_definition"
+_QUEUE_COLUMNS: Final = "name,type,durable,arguments,effective_policy_definition,messages"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Live:
     policies: Mapping[str, Mapping[str, Any]]
     operator_policies: Mapping[str, Mapping[str, Any]]
 
+    @property
+    def shards(self) -> int:
+        """How many shards have queues here."""
+        return addresses.shards_among(self.queues)
+
 
 async def look(management: Management) -> Live:
     """Everything of the virtual host, strangers' things included."""
@@ -63,24 +68,31 @@ async def look(management: Management) -> Live:
     )
 
 
-def differences(live: Live) -> list[Difference]:
-    """Everything that is not as contracts/addresses.py says; things that it does not name are nobody's fault."""
-    return [*_exchanges(live), *_queues(live), *_bindings(live), *_policies(live)]
+def differences(live: Live, shards: int) -> list[Difference]:
+    """Everything that is not as contracts/addresses.py says of so many shards; things that it does not name are nobody's fault."""
+    return [*_exchanges(live), *_queues(live, shards), *_bindings(live, shards), *_policies(live, shards)]
 
 
-def late(live: Live) -> list[Difference]:
+def late(live: Live, shards: int) -> list[Difference]:
     """Queues that do not say yet that they obey what is set: each says anew every few seconds. One that has said nothing is not late."""
     found = []
-    for name, body in addresses.policies().items():
+    for name, body in addresses.policies(shards).items():
         says = live.queues.get(name, _NOTHING).get("effective_policy_definition")
         if says and dict(says) != body["definition"]:
             found.append(Difference("queue", name, *_apart(body["definition"], says)))
     return found
 
 
-def obsolete(live: Live) -> list[str]:
-    """Names of policies that an earlier release of ours has set and this one does not have."""
-    ours = addresses.policies()
+def former(live: Live, shards: int) -> dict[str, int]:
+    """The work queues of shards beyond these, to which nobody with this number writes, and how many messages each and its letters have."""
+    beyond = [queue for queue in live.queues if addresses.is_work_queue(queue) and queue not in addresses.work_queues(shards)]
+    both = {queue: (queue, addresses.dead_letter_queue(queue)) for queue in sorted(beyond)}
+    return {queue: sum(live.queues.get(name, _NOTHING).get("messages", 0) for name in names) for queue, names in both.items()}
+
+
+def obsolete(live: Live, shards: int) -> list[str]:
+    """Names of policies that an earlier release of ours has set, or one with more shards, and that no queue needs."""
+    ours = addresses.policies(shards)
     return [name for name, body in live.policies.items() if name not in ours and addresses.is_our_policy(name, body)]
 
 
@@ -93,8 +105,8 @@ def _exchanges(live: Live) -> Iterator[Difference]:
             yield Difference("exchange", name, f"{kind}, durable", f"is {_features(found)}", _replaced("exchange", name))
 
 
-def _queues(live: Live) -> Iterator[Difference]:
-    for name in addresses.queues():
+def _queues(live: Live, shards: int) -> Iterator[Difference]:
+    for name in addresses.queues(shards):
         found = live.queues.get(name)
         if found is None:
             yield Difference("queue", name, "quorum", "is missing")
@@ -105,14 +117,14 @@ def _queues(live: Live) -> Iterator[Difference]:
             yield Difference("queue", name, "no arguments", f"was declared with {_named(surplus)}", _replaced("queue", name))
 
 
-def _bindings(live: Live) -> Iterator[Difference]:
-    for one in addresses.bindings():
+def _bindings(live: Live, shards: int) -> Iterator[Difference]:
+    for one in addresses.bindings(shards):
         if one not in live.bindings:
             yield Difference("binding", f"{one.exchange} -{one.routing_key}-> {one.queue}", "a binding", "is missing")
 
 
-def _policies(live: Live) -> Iterator[Difference]:
-    for name, ours in addresses.policies().items():
+def _policies(live: Live, shards: int) -> Iterator[Difference]:
+    for name, ours in addresses.policies(shards).items():
         found = live.policies.get(name)
         if found is None:
             yield Difference("policy", name, _named(ours["definition"]), "is missing")

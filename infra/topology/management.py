@@ -14,6 +14,7 @@ from infra.settings import Settings
 _TIMEOUT_S: Final = 10.0
 _PATIENCE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.2
+_ABSENT: Final = object()
 
 
 class Management:
@@ -26,6 +27,10 @@ class Management:
     async def get(self, kind: str, columns: str = "") -> Any:
         """Everything of this kind, such as `queues`, in the virtual host; only these columns of it if some are named."""
         return await self._ask("GET", f"/api/{kind}/{self._vhost}" + (f"?columns={columns}" if columns else ""))
+
+    async def has(self, kind: str, name: str) -> bool:
+        """Whether there is such a thing."""
+        return await self._ask("GET", f"/api/{kind}/{self._vhost}/{quote(name, safe='')}", absent=_ABSENT) is not _ABSENT
 
     async def put(self, kind: str, name: str, body: dict[str, Any]) -> None:
         await self._ask("PUT", f"/api/{kind}/{self._vhost}/{quote(name, safe='')}", body)
@@ -49,9 +54,12 @@ class Management:
         except httpx.TransportError as error:
             raise _silent(error) from error
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, absent: object = None) -> Any:
+        """What it answers; `absent`, if one is given, for what is not there."""
         try:
             answer = await self._client.request(method, path, json=body)
+            if absent is not None and answer.status_code == httpx.codes.NOT_FOUND:
+                return absent
             answer.raise_for_status()
         except httpx.HTTPStatusError as error:
             raise Misconfigured(f"RabbitMQ's management API answered {error.response.status_code} to {method} {path}") from error

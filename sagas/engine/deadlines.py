@@ -142,7 +142,8 @@ class Deadlines:
             await self._due.due(now(), 1)
             # The participants' queues too: what waits there was asked before the interruption, and nobody could answer it.
             # The desk answers no saga.
-            asked = [queue for queue in work_queues() if queue not in queues_of(DESK)]
+            shards = self._running.shards.count
+            asked = [queue for queue in work_queues(shards) if queue not in queues_of(DESK, shards)]
             waiting = sum([await self._running.backlog(queue) for queue in asked])
             if waiting or handled != (handled := sum(consumer.handled for consumer in self._running.consumers)):
                 quiet_since = loop.time()

@@ -57,4 +57,4 @@ def test_applying_says_what_it_does_and_then_that_nothing_is_left(settings: Sett
     code, would = apply("--dry-run")
     assert (code, would["dry_run"], len(would["done"])) == (0, True, 1)  # type: ignore[arg-type]  # a list of words
     assert apply() == (0, would | {"dry_run": False})
-    assert apply() == (0, {"dry_run": False, "done": [], "left": []})
+    assert apply() == (0, {"dry_run": False, "done": [], "left": [], "former": {}})

@@ -115,7 +115,7 @@ async def test_what_a_queue_really_obeys_is_looked_at_not_only_what_is_set(stage
     await until(lambda: obeyed(3), lambda: "the queue does not say that it obeys the wrong policy")
     await topology.apply(stage.settings)
     async with management(stage.settings) as broker:
-        assert [one.name for one in late(await look(broker))] == [QUEUE]
+        assert [one.name for one in late(await look(broker), stage.settings.shards)] == [QUEUE]
     # It says so in a moment; whoever starts now waits for it.
     assert await topology.mismatches(stage.settings) == []
 

@@ -17,11 +17,13 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 
+from contracts.addresses import dead_letter_queues
 from infra.cli.drain.drained import Drained
 from infra.cli.files import require_place, unusable
 from infra.cli.plainly import Refused, counted
 from infra.errors import Misconfigured, in_words
 from infra.settings import Settings
+from infra.topology.shards import Shards, is_declared
 
 LETTERS_AT_ONCE_MAX: Final = 100
 BYTES_AT_ONCE_MAX: Final = 8_000_000
@@ -85,14 +87,14 @@ class Source:
 
 
 async def drain(settings: Settings, queues: Sequence[str], to: Path, *, force: bool, told: Told) -> Drainage:
-    """Take what waits in these dead-letter queues now; `told` hears after each that is safe.
+    """Take what waits in these dead-letter queues now, or in all there are if none is named; `told` hears after each that is safe.
 
     Raises Refused while somebody else takes letters, unless `force`; Misconfigured if the broker or the file cannot be used.
     """
     drainage = Drainage()
     require_place(_TO, to)
     async with broker_of(settings) as connection:
-        consumers = await _look(connection, queues, drainage)
+        consumers = await _look(connection, queues or await _all_of_them(connection, settings), drainage)
         if consumers and not force:
             raise Refused(_occupied(consumers))
         with _held(to, drainage) as file:
@@ -175,6 +177,12 @@ def _held(to: Path, drainage: Drainage) -> Iterator[IO[bytes]]:
         finally:
             os.close(folder)
         yield file
+
+
+async def _all_of_them(connection: aiormq.Connection, settings: Settings) -> Sequence[str]:
+    shards = Shards(settings.shards)
+    await shards.count_by(lambda queue: is_declared(connection, queue))
+    return dead_letter_queues(shards.count)
 
 
 async def _look(connection: aiormq.Connection, queues: Sequence[str], drainage: Drainage) -> dict[str, int]:

@@ -20,10 +20,8 @@ from uuid import UUID
 from pamqp import encode
 from pamqp.commands import Basic
 
-from contracts.addresses import dead_letter_queue, work_queues
+from contracts.addresses import dead_letter_queue, is_work_queue
 
-ORIGINS: Final[Mapping[str, str]] = {dead_letter_queue(queue): queue for queue in work_queues()}
-"""Dead-letter queue -> the work queue whose letters it holds."""
 _NOT_OURS: Final = ("user_id", "expiration", "cluster_id")
 """Properties that are kept in the file and not sent again: the broker takes a user's own name only, and a letter must never expire."""
 _COUNT: Final = "x-delivery-count"
@@ -80,6 +78,12 @@ class Drained:
         return Exactly(**found)
 
 
+def origin_of(queue: str) -> str | None:
+    """The work queue whose letters this dead-letter queue holds; None if it is none."""
+    origin = queue.removesuffix(".dead")
+    return origin if is_work_queue(origin) and dead_letter_queue(origin) == queue else None
+
+
 def read(line: bytes) -> Drained:
     """The letter of this line; raises NoLetter saying what is wrong with it."""
     try:
@@ -89,7 +93,7 @@ def read(line: bytes) -> Drained:
         given = {name: _valued(value) for name, value in properties.items()}
         letter = Drained(queue, Exactly(**given, headers={name: _valued(value) for name, value in headers.items()} or None), body)
         letter.properties.marshal()
-        origin = ORIGINS.get(queue)
+        origin = origin_of(queue)
     except UnicodeDecodeError:
         raise NoLetter("it is no text") from None
     except json.JSONDecodeError as error:

@@ -15,7 +15,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from contracts.addresses import dead_letter_address
 from infra.cli.drain.drain import CUT_SHORT, broker_of, only_one, open_own, telling_what_is_safe
-from infra.cli.drain.drained import ORIGINS, Drained, NoLetter, read
+from infra.cli.drain.drained import Drained, NoLetter, origin_of, read
 from infra.cli.files import require_file
 from infra.cli.plainly import counted
 from infra.errors import Misconfigured
@@ -77,7 +77,9 @@ async def _one(channel: AbstractChannel, number: int, line: bytes, loading: Load
 
 
 async def _send(channel: AbstractChannel, letter: Drained, patience_s: float) -> None:
-    address = dead_letter_address(ORIGINS[letter.queue])
+    origin = origin_of(letter.queue)
+    assert origin is not None
+    address = dead_letter_address(origin)
     try:
         # One after the other: two in flight with one id would be told each other's outcome.
         await channel.basic_publish(

@@ -39,17 +39,17 @@ def drain(
     force: Annotated[bool, typer.Option("--force", help="even while the desk's worker takes letters")] = False,
     json_: Annotated[bool, JSON] = False,
 ) -> None:
+    from contracts.addresses import dead_letter_queue, is_work_queue, work_queues
     from infra.cli.counting import Counting
     from infra.cli.drain.drain import drain as run
-    from infra.cli.drain.drained import ORIGINS
     from infra.cli.drain.drawing import draw_drainage
     from infra.settings import settings_here
 
-    origins = {origin: name for name, origin in ORIGINS.items()}
-    unknown = [name for name in queue or [] if name.removesuffix(".dead") not in origins]
+    origins = [name.removesuffix(".dead") for name in queue or ()]
+    unknown = [name for name in origins if not is_work_queue(name)]
     if unknown:
-        raise ValueError(f"--queue must be one of {', '.join(origins)}; {unknown[0]!r} is none")
-    queues = [origins[name.removesuffix(".dead")] for name in queue or origins]
+        raise ValueError(f"--queue must be one of {', '.join(work_queues())}; {unknown[0]!r} is none")
+    queues = [dead_letter_queue(name) for name in origins]
     with Counting(ERRORS, "drain", _PROGRESS_AFTER_S) as counting:
         told = run(settings_here(), queues, to, force=force, told=lambda so_far: counting.told(so_far.total, sum(so_far.there.values())))
         drainage = _until_interrupted(told, f"what was taken is safe in {to}, run it again for the rest")

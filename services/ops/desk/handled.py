@@ -8,18 +8,17 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from contracts.addresses import work_queues
+from contracts.addresses import is_work_queue
 from infra.transaction import Scope
 from services.ops.desk import questions
 from services.ops.desk.auditing import Entry
 from services.ops.desk.model import Letter, State
 from services.ops.desk.questions import Asked
 
-_QUEUES: Final = list(work_queues())
 # A saga has a letter for each of its commands at most, and a batch is bounded: so is this.
 _DEAD: Final = """
     SELECT id, message_id, type, queue FROM ops.letter
-    WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) AND state = 'DEAD' AND is_readable AND queue = ANY($3::text[]) ORDER BY id"""
+    WHERE tenant_id = $1 AND saga_id = ANY($2::uuid[]) AND state = 'DEAD' AND is_readable ORDER BY id"""
 _GOING_ON: Final = """
     SELECT id FROM ops.saga WHERE tenant_id = $1 AND id = ANY($2::uuid[]) AND state NOT IN ('PARKED', 'NEEDS_ATTENTION', 'PAUSED')"""
 # A letter that comes while its saga is heard of would be missed by both: so neither begins before the other is committed. What is heard of
@@ -47,11 +46,10 @@ async def ask_of_letters(scope: Scope, taken_in: Collection[Letter]) -> None:
 
 async def ask_of_sagas(scope: Scope, saga_ids: Collection[UUID]) -> None:
     """Ask whether the dead letters of these sagas, which went on or ended, are handled by now."""
-    dead = await scope.connection.fetch(_DEAD, scope.tenant_id, list(saga_ids), _QUEUES) if saga_ids else []
-    if not dead:
-        return
-    asked = [Asked(scope.tenant_id, row["id"], row["message_id"], row["type"], row["queue"]) for row in dead]
-    await questions.put(scope, asked, settles=True)
+    dead = await scope.connection.fetch(_DEAD, scope.tenant_id, list(saga_ids)) if saga_ids else []
+    asked = [Asked(scope.tenant_id, row["id"], row["message_id"], row["type"], row["queue"]) for row in dead if is_work_queue(row["queue"])]
+    if asked:
+        await questions.put(scope, asked, settles=True)
 
 
 def settle_handled(letter: Letter, scope: Scope) -> Entry | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
-from contracts.addresses import COORDINATOR, DESK, PARTICIPANTS, work_queues
+from contracts.addresses import COORDINATOR, DESK, PARTICIPANTS, is_work_queue, work_queues
 from contracts.catalog import CATALOG
 from contracts.values import TenantId
 from infra.http import FieldError, Problem, Timestamp
@@ -70,6 +70,8 @@ class LetterFilter(BaseModel):
             for name, known in _KNOWN.items()
             if (value := getattr(self, name)) is not None
             and value not in known
+            # One of another shard may not have letters yet.
+            and not (name == "queue" and is_work_queue(value))
             # Only within what the operator may see: what others' letters say is none of theirs.
             and not await search.has(name, value, operator.tenant_id)
         ]

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from contracts.addresses import work_queues
+from contracts.addresses import is_work_queue
 from contracts.values import TenantId
 from infra.identifiers import uuid7
 from infra.settings import Settings
@@ -26,7 +26,6 @@ from services.ops.replay.replays import Planned
 from services.ops.replay.sending import ended_sagas
 
 _SAMPLE: Final = 10
-_QUEUES: Final = frozenset(work_queues())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def why_left_out(letter: Letter, wish: Wish, has_ended: bool, now: datetime, kee
     """One of LEFT_OUT, or None if it goes."""
     if letter.state is not State.DEAD:
         return "replaying" if letter.state is State.REPLAYING else "not_dead"
-    if letter.queue not in _QUEUES or not (letter.is_readable or wish.is_named):
+    if not is_work_queue(letter.queue) or not (letter.is_readable or wish.is_named):
         return "unreadable"
     if letter.is_too_old(now, keep):
         return "too_old"

@@ -18,7 +18,7 @@ from aio_pika import IncomingMessage
 from aio_pika.exceptions import AMQPError
 from faststream.rabbit import Channel, RabbitBroker
 
-from contracts.addresses import dead_letter_queue, work_queues
+from contracts.addresses import dead_letter_queue, shard_in, work_queues
 from contracts.values import TenantId
 from infra.broker import close, connect, open_broker
 from infra.clock import now
@@ -60,10 +60,13 @@ async def ingest(running: Running) -> None:
     broker = open_broker(running.settings, on_lost=draining.forget)
     try:
         await connect(broker, running.settings, patience_s=_PATIENCE_S)
-        for queue in work_queues():
+        count = running.shards.count
+        for queue in work_queues(count):
             _subscribe(draining, broker, queue, running.settings.prefetch_frames)
         await broker.start()
-        await draining.run()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_drain_more(draining, broker, running, count))
+            both.create_task(draining.run())
     finally:
         await close(broker)
 
@@ -182,7 +185,16 @@ class Ingest:
             _log.info("ack came too late", extra={"queue": held.arrived.queue, "error": repr(error)})
 
 
-def _subscribe(draining: Ingest, broker: RabbitBroker, queue: str, prefetch: int) -> None:
+async def _drain_more(draining: Ingest, broker: RabbitBroker, running: Running, known: int) -> None:
+    """Drain the queues of the shards that come while this process runs, for ever."""
+    while True:
+        before, known = known, await running.shards.beyond(known)
+        for queue in work_queues(known):
+            if shard_in(queue) >= before:
+                await _subscribe(draining, broker, queue, running.settings.prefetch_frames).start()
+
+
+def _subscribe(draining: Ingest, broker: RabbitBroker, queue: str, prefetch: int) -> Any:
     # A channel of its own with a bound for each: a queue that is full holds up no other.
     subscriber = broker.subscriber(
         topology.work_queue(dead_letter_queue(queue)), channel=Channel(prefetch_count=prefetch), decoder=_undecoded, no_reply=True
@@ -191,6 +203,8 @@ def _subscribe(draining: Ingest, broker: RabbitBroker, queue: str, prefetch: int
     @subscriber
     async def on_letter(_body: bytes) -> None:
         draining.take(broker.context.get_local("message").raw_message, queue)
+
+    return subscriber
 
 
 async def _undecoded(message: Any) -> bytes:
