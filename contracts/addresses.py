@@ -1,4 +1,4 @@
-"""Every exchange, queue, binding and dead-letter rule, on one screen.
+"""Every exchange, queue and binding, on one screen.
 
     writer's exchange           routing key            queue               who reads it
     sagas.commands   (direct)   inventory.commands.0   inventory.commands.0  inventory
@@ -12,14 +12,13 @@ Each exchange has one writer, so that broker permissions can follow it; only to 
 write. Every work queue's name ends in its shard: a tenant's messages go to the shard that its id hashes to, of as many as this process
 spreads tenants over. There may be more shards than that, because another process, or this one earlier, spreads them over more: so
 whoever asks for queues says of how many shards. Work queues and dead-letter queues are quorum queues; only the type is
-declared in code, everything else is a policy, because changing a queue's argument means deleting the queue.
+declared in code, everything else is a policy (contracts/policies.py), because changing a queue's argument means deleting the queue.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from contracts.catalog import name_of, owner_of
@@ -52,17 +51,6 @@ SUBSCRIPTIONS: Final[Mapping[str, tuple[type[Event], ...]]] = {
     "ops": (SagaHalted, SagaResumed, SagaEnded, HandlingReported, LetterSettled),
 }
 
-DELIVERIES_MAX: Final = 200
-"""More often than processes die while a server is away: each death counts against everything that was in hand, none of which was tried.
-A message that kills whoever handles it is found much sooner, by its mark (infra/suspects.py); this is for what dies before there is one."""
-DEAD_LETTER_DELIVERIES_MAX: Final = 1_000_000_000
-"""Never reached: a letter stays until the desk has taken it, however often the desk dies over it."""
-QUEUE_LENGTH_MAX: Final = 1_000_000
-"""Messages that a queue holds before it refuses publishers (who keep them in the outbox)."""
-QUEUE_BYTES_MAX: Final = 1_000_000_000
-"""As much of their bodies: one reader that is down fills its own queue, and not the disk, at which the broker would stop everybody."""
-POLICY_PRIORITY: Final = 10
-_OUR_QUEUES: Final = re.compile(r"[a-z]+\.(commands|replies|events)\.\d+(\.dead)?|retry\.\d+\.\d+")
 _spread = SHARDS
 
 
@@ -173,7 +161,7 @@ def work_queues(shards: int | None = None) -> tuple[str, ...]:
 def is_work_queue(name: str) -> bool:
     """Whether some process may read a queue of this name, whatever the number of shards."""
     kind, _, shard = name.rpartition(".")
-    return kind in _KINDS and shard.isdecimal() and shard == str(int(shard)) and int(shard) < SHARDS_MAX
+    return kind in KINDS and shard.isdecimal() and shard == str(int(shard)) and int(shard) < SHARDS_MAX
 
 
 def shard_in(work_queue: str) -> int:
@@ -188,7 +176,7 @@ def shards_among(names: Iterable[str]) -> int:
 
 def sign_of(shard: int) -> str:
     """The queue by which a process recognises that there is this shard."""
-    return f"{_KINDS[0]}.{shard}"
+    return f"{KINDS[0]}.{shard}"
 
 
 def _kinds_of(service: str) -> tuple[str, ...]:
@@ -197,7 +185,8 @@ def _kinds_of(service: str) -> tuple[str, ...]:
 
 
 _SERVICES: Final = (*PARTICIPANTS, COORDINATOR, DESK)
-_KINDS: Final = tuple(kind for service in _SERVICES for kind in _kinds_of(service))
+KINDS: Final = tuple(kind for service in _SERVICES for kind in _kinds_of(service))
+"""Work queues without their shard."""
 
 
 def writers_of(event: type[Event]) -> tuple[str, ...]:
@@ -230,61 +219,3 @@ def dead_letter_queues(shards: int | None = None) -> tuple[str, ...]:
 def queues(shards: int | None = None) -> tuple[str, ...]:
     """Every queue there is; all are quorum queues."""
     return (*work_queues(shards), *dead_letter_queues(shards), *retry_queues())
-
-
-def policies(shards: int | None = None) -> dict[str, dict[str, Any]]:
-    """Policy name -> body, for the broker's management API: one per queue, named as the queue."""
-    defined = {queue: _work_policy(queue) for queue in work_queues(shards)}
-    defined |= dict.fromkeys(dead_letter_queues(shards), _dead_letter_policy())
-    defined |= {queue: _retry_policy(wait_ms) for queue, wait_ms in retry_queues().items()}
-    return {
-        queue: {"pattern": policy_pattern(queue), "apply-to": "queues", "priority": POLICY_PRIORITY, "definition": definition}
-        for queue, definition in defined.items()
-    }
-
-
-def policy_pattern(queue: str) -> str:
-    """The regular expression that a policy finds exactly this queue by."""
-    return "^" + queue.replace(".", r"\.") + "$"
-
-
-def is_our_policy(name: str, body: Mapping[str, Any]) -> bool:
-    """Whether this release or an earlier one has set it: named as a queue of ours, for that queue alone, at our priority."""
-    return _OUR_QUEUES.fullmatch(name) is not None and (body["pattern"], body["priority"]) == (policy_pattern(name), POLICY_PRIORITY)
-
-
-def _work_policy(queue: str) -> dict[str, Any]:
-    # At-least-once dead lettering needs reject-publish beside it: with drop-head it silently becomes lossy.
-    return {
-        "dead-letter-exchange": DEAD_LETTERS,
-        "dead-letter-routing-key": queue,
-        "dead-letter-strategy": "at-least-once",
-        "delivery-limit": DELIVERIES_MAX,
-        "max-length": QUEUE_LENGTH_MAX,
-        "max-length-bytes": QUEUE_BYTES_MAX,
-        "overflow": "reject-publish",
-    }
-
-
-def _dead_letter_policy() -> dict[str, Any]:
-    # Nothing takes what is dropped here. RabbitMQ 4 has a delivery limit of 20 unless one is set; there is no word for none that
-    # every version understands.
-    return {
-        "delivery-limit": DEAD_LETTER_DELIVERIES_MAX,
-        "max-length": QUEUE_LENGTH_MAX,
-        "max-length-bytes": QUEUE_BYTES_MAX,
-        "overflow": "reject-publish",
-    }
-
-
-def _retry_policy(wait_ms: int) -> dict[str, Any]:
-    # To the default exchange and without a routing key of its own: back to the queue that the message's own routing key names.
-    return {
-        "message-ttl": wait_ms,
-        "dead-letter-exchange": "",
-        "dead-letter-strategy": "at-least-once",
-        "delivery-limit": DELIVERIES_MAX,
-        "max-length": QUEUE_LENGTH_MAX,
-        "max-length-bytes": QUEUE_BYTES_MAX,
-        "overflow": "reject-publish",
-    }

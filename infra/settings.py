@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port that a worker serves `/metrics` on, one per process; 0: it serves none")
     body_bytes_max: Count = Field(1_048_576, description="largest request body, bytes")
     wait_max_s: Seconds = Field(30, description="longest `Prefer: wait` that is granted, seconds")
+    commit_requests_max: Count = Field(100, description="most requests at one process that share a commit")
     projection_patience_s: Annotated[float, Field(ge=0)] = Field(
         1.0, description="how long an unknown SKU or shop is looked for again before 422, seconds"
     )
@@ -53,7 +54,8 @@ class Settings(BaseSettings):
         SHARDS, ge=1, le=SHARDS_MAX, description="shards that tenants' messages are spread over, the same for all processes of a platform"
     )
     consumes: str = Field(
-        "", pattern=r"^(\d+(-\d*)?(,\d+(-\d*)?)*)?$", description="shards that a worker reads, such as 0,2-3 or 4-; empty: all there are"
+        "",
+        description="shards that a worker reads, such as 0,2-3 or 4- (from there on); empty: all there are. Together workers must read all",
     )
 
     pool_connections: Count = Field(6, description="database connections of one service in one process")
@@ -147,6 +149,13 @@ class Settings(BaseSettings):
         "", description="kill this process at a named point, as <service>:<point>[:<kind>[:<which time>]]; for tests and demonstrations"
     )
     ready_file: Path | None = Field(None, description="file that a worker writes once it consumes; used by the supervisor")
+
+    @field_validator("consumes")
+    @classmethod
+    def _names_shards(cls, words: str) -> str:
+        if re.fullmatch(r"(\d+(-\d*)?(,\d+(-\d*)?)*)?", words) is None:
+            raise ValueError(f"it is {words!r}, which names no shards: write 0 or 0-3 or 4-, several with commas between them")
+        return words
 
     @field_validator("inbox_keep_days")
     @classmethod

@@ -9,6 +9,7 @@ import hashlib
 from typing import Any, Final
 
 from contracts import addresses
+from contracts.policies import policies
 
 VHOST: Final = "/"
 _EVERYTHING: Final = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -26,7 +27,7 @@ def definitions(shards: int = addresses.SHARDS) -> dict[str, Any]:
             | {"routing_key": one.routing_key, "arguments": {}}
             for one in addresses.bindings(shards)
         ],
-        "policies": [{"name": name, **here, **body} for name, body in addresses.policies(shards).items()],
+        "policies": [{"name": name, **here, **body} for name, body in policies().items()],
     }
 
 

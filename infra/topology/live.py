@@ -1,4 +1,4 @@
-"""What a broker has, compared with contracts/addresses.py: exchanges, queues, bindings, and the policy that each queue obeys.
+"""What a broker has, compared with contracts/addresses.py and policies.py: exchanges, queues, bindings, and what each queue obeys.
 
 A queue obeys one policy, the highest that fits it, whoever set it; of the operator policies that fit the highest is laid over it; and
 an argument that the queue was declared with comes before both. So it is not enough that our policies are there.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts import addresses
+from contracts import addresses, policies
 from infra.topology.management import Management
 
 MEND: Final = "oaas topology apply"
@@ -51,7 +51,7 @@ class Live:
 
 async def look(management: Management) -> Live:
     """Everything of the virtual host, strangers' things included."""
-    exchanges, queues, bindings, policies, operators = await asyncio.gather(
+    exchanges, queues, bindings, set_policies, operators = await asyncio.gather(
         management.get("exchanges", "name,type,durable,internal,auto_delete"),
         management.get("queues", _QUEUE_COLUMNS),
         management.get("bindings", "source,destination,destination_type,routing_key,arguments"),
@@ -63,7 +63,7 @@ async def look(management: Management) -> Live:
         exchanges=_by_name(exchanges),
         queues=_by_name(queues),
         bindings=frozenset(addresses.Binding(one["source"], one["routing_key"], one["destination"]) for one in bound),
-        policies=_by_name(policies),
+        policies=_by_name(set_policies),
         operator_policies=_by_name(operators),
     )
 
@@ -76,7 +76,9 @@ def differences(live: Live, shards: int) -> list[Difference]:
 def late(live: Live, shards: int) -> list[Difference]:
     """Queues that do not say yet that they obey what is set: each says anew every few seconds. One that has said nothing is not late."""
     found = []
-    for name, body in addresses.policies(shards).items():
+    wanted = policies.policies()
+    for name in addresses.queues(shards):
+        body = wanted[policies.policy_of(name)]
         says = live.queues.get(name, _NOTHING).get("effective_policy_definition")
         if says and dict(says) != body["definition"]:
             found.append(Difference("queue", name, *_apart(body["definition"], says)))
@@ -90,10 +92,10 @@ def former(live: Live, shards: int) -> dict[str, int]:
     return {queue: sum(live.queues.get(name, _NOTHING).get("messages", 0) for name in names) for queue, names in both.items()}
 
 
-def obsolete(live: Live, shards: int) -> list[str]:
-    """Names of policies that an earlier release of ours has set, or one with more shards, and that no queue needs."""
-    ours = addresses.policies(shards)
-    return [name for name, body in live.policies.items() if name not in ours and addresses.is_our_policy(name, body)]
+def obsolete(live: Live) -> list[str]:
+    """Names of policies that an earlier release of ours has set and this one does not have."""
+    ours = policies.policies()
+    return [name for name, body in live.policies.items() if name not in ours and policies.is_our_policy(name, body)]
 
 
 def _exchanges(live: Live) -> Iterator[Difference]:
@@ -124,21 +126,25 @@ def _bindings(live: Live, shards: int) -> Iterator[Difference]:
 
 
 def _policies(live: Live, shards: int) -> Iterator[Difference]:
-    for name, ours in addresses.policies(shards).items():
+    for name, ours in policies.policies().items():
         found = live.policies.get(name)
         if found is None:
             yield Difference("policy", name, _named(ours["definition"]), "is missing")
         elif any(found.get(part) != ours[part] for part in ours):
             yield Difference("policy", name, *_apart({**ours, **ours["definition"]}, {**found, **found["definition"]}))
-        yield from _outdone(live, name, ours)
+    # They go as soon as all of this release's are there, so that no queue is ever without one.
+    others = {name: policy for name, policy in live.policies.items() if name not in obsolete(live)}
+    for queue in addresses.queues(shards):
+        yield from _outdone(live, others, queue, policies.policy_of(queue))
 
 
-def _outdone(live: Live, queue: str, ours: Mapping[str, Any]) -> Iterator[Difference]:
+def _outdone(live: Live, others: Mapping[str, Mapping[str, Any]], queue: str, own: str) -> Iterator[Difference]:
     """What strangers have set over ours."""
-    for other, policy in live.policies.items():
+    ours = policies.policies()[own]
+    for other, policy in others.items():
         # Among equals the broker picks any.
-        if other != queue and policy["priority"] >= ours["priority"] and _fits(policy, queue):
-            mend = f"rabbitmqctl clear_policy '{other}', or give it a priority below {addresses.POLICY_PRIORITY}"
+        if other != own and policy["priority"] >= ours["priority"] and _fits(policy, queue):
+            mend = f"rabbitmqctl clear_policy '{other}', or give it a priority below {policies.POLICY_PRIORITY}"
             yield Difference("policy", queue, "to be the highest", f"is outranked by {other}", mend)
     fitting = [(policy["priority"], name) for name, policy in live.operator_policies.items() if _fits(policy, queue)]
     if fitting:

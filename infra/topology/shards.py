@@ -7,7 +7,6 @@ they were written for, and it is read for as long as it is there. Only people re
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -22,7 +21,6 @@ from infra.topology.management import management
 
 _log: Final = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 10.0
-_PART: Final = re.compile(r"(\d+)(?:(-)(\d*))?")
 
 
 class Shards:
@@ -88,14 +86,9 @@ class Shards:
 
 
 def shards_named(words: str) -> Callable[[int], bool]:
-    """Which shards `0,2,4-7` or `8-` (from there on) names, as a question to a shard; empty names all. Raises ValueError."""
-    spans: list[tuple[int, int]] = []
-    for word in words.split(",") if words else ():
-        part = _PART.fullmatch(word.strip())
-        if part is None:
-            raise ValueError(f"{word!r} names no shards; write 0, 0-3 or 4-, with commas between them")
-        first, dash, last = part.groups()
-        spans.append((int(first), int(last or SHARDS_MAX) if dash else int(first)))
+    """Which shards OAAS_CONSUMES names, as a question to a shard: `0,2-3` these, `4-` from there on, nothing all."""
+    named = [word.partition("-") for word in words.split(",") if word]
+    spans = [(int(first), int(last or SHARDS_MAX) if dash else int(first)) for first, dash, last in named]
     return lambda shard: not spans or any(first <= shard <= last for first, last in spans)
 
 

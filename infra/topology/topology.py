@@ -13,6 +13,7 @@ from typing import Final
 from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
 
 from contracts import addresses
+from contracts.policies import policies
 from infra.errors import Misconfigured
 from infra.settings import Settings
 from infra.topology.definitions import exchange, queue
@@ -90,7 +91,7 @@ async def apply(settings: Settings, *, dry_run: bool = False) -> tuple[list[str]
         wrong = differences(live, shards)
         mendable = [one for one in wrong if one.mend == MEND]
         done = [f"{one.what} {one.name}: {one.found}, set to {one.wanted}" for one in mendable]
-        done += [f"policy {name}: no release of ours has it any more, removed" for name in obsolete(live, shards)]
+        done += [f"policy {name}: no release of ours has it any more, removed" for name in obsolete(live)]
         if not dry_run:
             await _mend(broker, mendable, live, shards)
         return done, [one for one in wrong if one.mend != MEND]
@@ -108,7 +109,7 @@ async def _mend(broker: Management, wrong: list[Difference], live: Live, shards:
         if ("exchange", name) in missing:
             await broker.put("exchanges", name, exchange(kind))
     # Policies before queues: no queue is ever without its own.
-    for name, body in addresses.policies(shards).items():
+    for name, body in policies().items():
         if ("policy", name) in missing:
             await broker.put("policies", name, body)
     for name in addresses.queues(shards):
@@ -117,7 +118,7 @@ async def _mend(broker: Management, wrong: list[Difference], live: Live, shards:
     for binding in addresses.bindings(shards):
         if binding not in live.bindings:
             await broker.bind(binding.exchange, binding.routing_key, binding.queue)
-    for name in obsolete(live, shards):
+    for name in obsolete(live):
         await broker.delete("policies", name)
     if wrong:
         _log.info("topology mended", extra={"count": len(wrong)})

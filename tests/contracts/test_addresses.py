@@ -1,6 +1,9 @@
 """Addresses: nothing is published to nowhere, every queue has its policy, and the policy loses nothing."""
 
+import hashlib
 import re
+from collections import Counter
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -16,16 +19,18 @@ from contracts.addresses import (
     address_of,
     bindings,
     dead_letter_queue,
-    policies,
     queues,
+    queues_of,
     replay_address,
     retry_queues,
     retry_wait_ms,
+    spread_over,
     work_queues,
     writers_of,
 )
 from contracts.catalog import CATALOG, name_of, owner_of
 from contracts.messages import Command, Event, Message, Question
+from contracts.policies import policies, policy_of
 from contracts.values import TenantId
 
 TENANT = TenantId(UUID(int=1))
@@ -84,17 +89,25 @@ def test_no_queue_is_named_twice() -> None:
     assert len(set(work_queues())) == len(work_queues())
 
 
-def test_every_queue_is_matched_by_exactly_one_policy_and_it_is_named_like_the_queue() -> None:
-    assert len(queues()) == 2 * len(work_queues()) + len(retry_queues())
-    strangers = ("xinventory.commands.0", "inventory-commands-0", "inventory.commands.00", "retry.500", "retry.500.00")
-    for queue in (*queues(), *strangers):
+@pytest.mark.parametrize("shards", [1, 12, addresses.SHARDS_MAX])
+def test_every_queue_is_matched_by_exactly_one_policy_however_many_shards_there_are(shards: int) -> None:
+    assert len(queues(shards)) == 2 * len(work_queues(shards)) + len(retry_queues())
+    strangers = (
+        "xinventory.commands.0",
+        "inventory-commands-0",
+        "inventory.commands.00",
+        "inventory.commands.0.deadx",
+        "retry.500",
+        "retry.500.00",
+    )
+    for queue in (*queues(shards), *strangers):
         matching = [name for name, policy in policies().items() if re.search(policy["pattern"], queue)]
-        assert matching == ([queue] if queue in queues() else []), queue
+        assert matching == ([policy_of(queue)] if queue in queues(shards) else []), queue
 
 
 @pytest.mark.parametrize("queue", queues())
 def test_every_queue_has_a_bound_and_refuses_publishers_when_it_is_full(queue: str) -> None:
-    definition = policies()[queue]["definition"]
+    definition = policies()[policy_of(queue)]["definition"]
     assert definition["overflow"] == "reject-publish"
     assert definition["max-length"] > 0
     # So that the broker's disk alarm, which stops everybody, does not come first.
@@ -106,12 +119,12 @@ def test_every_queue_has_a_bound_and_refuses_publishers_when_it_is_full(queue: s
 @pytest.mark.parametrize("queue", [*work_queues(), *retry_queues()])
 def test_every_queue_that_dead_letters_does_so_at_least_once(queue: str) -> None:
     # Only with reject-publish beside it: with drop-head at-least-once silently becomes at-most-once (measured).
-    assert policies()[queue]["definition"]["dead-letter-strategy"] == "at-least-once"
+    assert policies()[policy_of(queue)]["definition"]["dead-letter-strategy"] == "at-least-once"
 
 
 @pytest.mark.parametrize("queue", work_queues())
 def test_a_dead_letter_stays_however_often_it_is_delivered_in_vain(queue: str) -> None:
-    definition = policies()[dead_letter_queue(queue)]["definition"]
+    definition = policies()[policy_of(dead_letter_queue(queue))]["definition"]
     assert "dead-letter-exchange" not in definition
     assert "message-ttl" not in definition
     assert definition["delivery-limit"] >= 1_000_000_000
@@ -119,7 +132,7 @@ def test_a_dead_letter_stays_however_often_it_is_delivered_in_vain(queue: str) -
 
 @pytest.mark.parametrize(("queue", "wait_ms"), retry_queues().items())
 def test_what_has_waited_on_the_ladder_goes_to_the_queue_that_its_routing_key_names(queue: str, wait_ms: int) -> None:
-    definition = policies()[queue]["definition"]
+    definition = policies()[policy_of(queue)]["definition"]
     assert definition["message-ttl"] == wait_ms
     assert definition["dead-letter-exchange"] == ""
     assert "dead-letter-routing-key" not in definition
@@ -131,18 +144,15 @@ def test_a_rung_has_lanes_of_different_length_and_its_address_names_the_queue_to
     assert addresses.retry_address("inventory.commands.0", 0, 1) == Address("retry.500.1", "inventory.commands.0")
 
 
-@pytest.mark.parametrize("queue", work_queues())
-def test_a_letter_that_dies_on_a_queue_reaches_its_dead_letter_queue(queue: str) -> None:
-    definition = policies()[queue]["definition"]
-    arrived = [
-        each.queue
-        for each in bindings()
-        if (each.exchange, each.routing_key) == (definition["dead-letter-exchange"], definition["dead-letter-routing-key"])
-    ]
-    assert arrived == [f"{queue}.dead"]
-    assert addresses.dead_letter_address(queue) == addresses.Address(
-        definition["dead-letter-exchange"], definition["dead-letter-routing-key"]
-    )
+@pytest.mark.parametrize("queue", work_queues(3))
+def test_a_letter_that_dies_on_a_queue_reaches_a_dead_letter_queue_of_the_same_reader(queue: str) -> None:
+    bound = {(each.exchange, each.routing_key): each.queue for each in bindings(3)}
+    own = addresses.dead_letter_address(queue)
+    assert bound[own.exchange, own.routing_key] == f"{queue}.dead"
+    # What the broker itself gives up goes to that of the first shard, of the same service: a policy is for all shards.
+    definition = policies()[policy_of(queue)]["definition"]
+    native = bound[definition["dead-letter-exchange"], definition["dead-letter-routing-key"]]
+    assert native == f"{queue.rpartition('.')[0]}.0.dead"
 
 
 def test_each_exchange_has_one_writer() -> None:
@@ -176,3 +186,90 @@ def test_all_messages_of_a_tenant_go_through_one_shard() -> None:
     for message in CATALOG.values():
         if not issubclass(message, Question):
             assert address_of(message, TENANT, owner_of(message)).routing_key.endswith(f".{shard}")
+
+
+CHANGES = [(1, 8), (8, 1), (8, 32), (32, 8), (3, 5), (1, 64), (64, 1)]
+"""Numbers of shards, before and after."""
+
+
+def any_tenants(count: int) -> list[TenantId]:
+    return [TenantId(UUID(bytes=hashlib.md5(str(number).encode()).digest())) for number in range(count)]
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_whatever_was_addressed_before_a_change_is_routed_to_a_queue_that_somebody_reads_after_it(before: int, after: int) -> None:
+    there = max(before, after)
+    read = {queue for service in (*PARTICIPANTS, COORDINATOR, addresses.DESK) for queue in addresses.queues_of(service, there)}
+    bound: dict[Address, set[str]] = {}
+    for each in bindings(there):
+        bound.setdefault(Address(each.exchange, each.routing_key), set()).add(each.queue)
+    for shards in (before, after):
+        with spread_over(shards):
+            for tenant in any_tenants(200):
+                for name in ALL:
+                    message = CATALOG[name]
+                    if not issubclass(message, Question):
+                        to = [bound[address_of(message, tenant, writer)] for writer in writers(message)]
+                        assert all(queues and queues <= read for queues in to), name
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_what_was_retried_replayed_or_dead_before_a_change_finds_its_queue_after_it(before: int, after: int) -> None:
+    there = max(before, after)
+    bound = {(each.exchange, each.routing_key): each.queue for each in bindings(there)}
+    for queue in work_queues(before):
+        assert queue in work_queues(there)
+        assert bound[replay_address(queue).exchange, queue] == queue
+        assert bound[DEAD_LETTERS, queue] in addresses.dead_letter_queues(there)
+        assert addresses.retry_address(queue, 0, 0).routing_key == queue
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_a_change_moves_no_more_tenants_than_it_must(before: int, after: int) -> None:
+    moved = sum(addresses.shard_of(tenant, before) != addresses.shard_of(tenant, after) for tenant in any_tenants(2_000))
+    if max(before, after) % min(before, after) == 0:
+        # Those of a shard that stays are split, or come together again: a tenant that keeps its shard keeps its order as well.
+        assert moved / 2_000 == pytest.approx(1 - min(before, after) / max(before, after), abs=0.05)
+
+
+@pytest.mark.parametrize("shards", [2, 3, 8, 32, 64])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda number: UUID(bytes=hashlib.md5(str(number).encode()).digest(), version=4).int,
+        lambda number: number,
+        lambda number: number << 64,
+        lambda number: number << 80,
+        lambda number: number * 64 * 81 * 5 * 7,
+    ],
+    ids=["at random", "counted up", "counted in the middle", "counted in front", "multiples"],
+)
+def test_tenants_are_spread_evenly_however_their_ids_are_made(made: Callable[[int], int], shards: int) -> None:
+    count = 200 * shards
+    found = Counter(addresses.shard_of(TenantId(UUID(int=made(number))), shards) for number in range(count))
+    assert set(found) == set(range(shards))
+    assert max(found.values()) < 1.5 * count / shards
+
+
+def test_a_tenants_shard_is_the_same_in_every_process_and_release() -> None:
+    tenants = [TenantId(UUID(int=number)) for number in (0, 1, 2, 2**127)]
+    assert [addresses.shard_of(tenant, 64) for tenant in tenants] == [21, 3, 57, 33]
+
+
+def test_the_number_that_a_process_writes_with_ends_with_its_work() -> None:
+    with spread_over(8):
+        assert len(queues_of("inventory")) == 16
+        assert {addresses.shard_of(tenant) for tenant in any_tenants(100)} == set(range(8))
+        with spread_over(2):
+            assert len(queues_of("inventory")) == 4
+        assert len(queues_of("inventory")) == 16
+    assert len(queues_of("inventory")) == 2 * addresses.SHARDS
+
+
+def test_a_work_queue_is_known_by_its_name_whatever_the_number_of_shards() -> None:
+    everything = work_queues(addresses.SHARDS_MAX)
+    assert all(map(addresses.is_work_queue, everything))
+    assert addresses.shards_among([*work_queues(5), "billing.commands.63", "tenants.replies.9"]) == 5
+    strangers = ["inventory.commands", "inventory.commands.64", "inventory.commands.00", "inventory.commands.-1", "inventory.commands.٣"]
+    strangers += ["inventory.commands.0.dead", "inventory.replies.0", "retry.500.0", "billing.events.0", "", "0", ".0"]
+    assert not any(map(addresses.is_work_queue, strangers))

@@ -16,10 +16,11 @@ import asyncpg
 import httpx
 from aio_pika.abc import AbstractIncomingMessage
 
-from contracts.addresses import Address, policies, queues
+from contracts.addresses import Address, queues
 from contracts.catalog import name_of
 from contracts.inventory import ReserveStock
 from contracts.messages import Envelope, Message
+from contracts.policies import policies
 from contracts.values import OrderId, OrderLine, SagaId, ShopId, TenantId
 from infra import clock
 from infra.broker import close, connect, open_broker

@@ -4,7 +4,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from contracts.addresses import policies, work_queues
+from contracts.addresses import work_queues
+from contracts.policies import policies, policy_of
 from infra.checks import Finding, check
 from infra.settings import Settings
 from infra.topology import topology
@@ -35,13 +36,13 @@ async def test_a_table_without_forced_row_level_security_is_named_with_what_mend
 
 async def test_a_limit_that_somebody_changed_is_named_with_what_mends_it(settings: Settings) -> None:
     await topology.apply(settings)
-    queue = work_queues()[0]
+    policy = policy_of(work_queues()[0])
     async with management(settings) as broker:
-        await broker.put("policies", queue, {**policies()[queue], "definition": {"delivery-limit": 3}})
+        await broker.put("policies", policy, {**policies()[policy], "definition": {"delivery-limit": 3}})
     try:
         [(detail, mend), *more] = broken(await check(["topology"], settings))
         assert more == []
-        assert (queue in detail, "3" in detail, "topology apply" in mend) == (True, True, True), (detail, mend)
+        assert (policy in detail, "3" in detail, "topology apply" in mend) == (True, True, True), (detail, mend)
     finally:
         await topology.apply(settings)
     assert broken(await check(["topology"], settings)) == []

@@ -6,17 +6,9 @@ import json
 import pytest
 from aio_pika.exceptions import DeliveryError
 
-from contracts import addresses
-from contracts.addresses import (
-    DELIVERIES_MAX,
-    RETRY_LANES,
-    dead_letter_queue,
-    policies,
-    queues,
-    retry_address,
-    retry_wait_ms,
-    work_queues,
-)
+from contracts import policies as module
+from contracts.addresses import RETRY_LANES, dead_letter_queue, queues, retry_address, retry_wait_ms, work_queues
+from contracts.policies import DELIVERIES_MAX, policies, policy_of, policy_pattern
 from infra.broker import close, open_broker
 from infra.errors import Misconfigured
 from infra.settings import Settings
@@ -28,17 +20,18 @@ from services.inventory.main import SERVICE
 from tests.integration.messaging import COMMANDS, Stage, until
 
 QUEUE = COMMANDS.routing_key
+POLICY = policy_of(QUEUE)
 
 
 @pytest.mark.parametrize("queue", queues())
 async def test_every_queue_is_a_quorum_queue_under_its_policy(stage: Stage, queue: str) -> None:
-    wanted = policies()[queue]["definition"]
+    wanted = policies()[policy_of(queue)]["definition"]
 
     async def effective() -> bool:
         found = await stage.management("GET", f"/api/queues/{stage.vhost}/{queue}")
         assert found["type"] == "quorum"
         assert found["arguments"] == {"x-queue-type": "quorum"}
-        return bool(found.get("policy") == queue and found.get("effective_policy_definition") == wanted)
+        return bool(found.get("policy") == policy_of(queue) and found.get("effective_policy_definition") == wanted)
 
     await until(effective, lambda: f"{queue} does not obey its policy")
 
@@ -69,15 +62,15 @@ async def test_a_topology_as_it_should_be_is_accepted(stage: Stage) -> None:
 
 
 async def test_a_missing_policy_is_refused_by_name(stage: Stage) -> None:
-    await stage.management("DELETE", f"/api/policies/{stage.vhost}/{QUEUE}")
-    with pytest.raises(Misconfigured, match=f"policy {QUEUE}: is missing.*oaas topology apply"):
+    await stage.management("DELETE", f"/api/policies/{stage.vhost}/{POLICY}")
+    with pytest.raises(Misconfigured, match=f"policy {POLICY}: is missing.*oaas topology apply"):
         await topology.refuse_a_mismatch(stage.settings)
 
 
 async def test_a_policy_that_differs_is_refused_by_name_and_says_in_what(stage: Stage) -> None:
-    lossy = policies()[QUEUE] | {"definition": policies()[QUEUE]["definition"] | {"overflow": "drop-head"}}
-    await stage.management("PUT", f"/api/policies/{stage.vhost}/{QUEUE}", lossy)
-    with pytest.raises(Misconfigured, match=f"policy {QUEUE}: overflow is drop-head, wanted reject-publish"):
+    lossy = policies()[POLICY] | {"definition": policies()[POLICY]["definition"] | {"overflow": "drop-head"}}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/{POLICY}", lossy)
+    with pytest.raises(Misconfigured, match=f"policy {POLICY}: overflow is drop-head, wanted reject-publish"):
         await topology.refuse_a_mismatch(stage.settings)
 
 
@@ -105,8 +98,8 @@ async def test_an_operator_policy_that_changes_what_a_queue_obeys_is_refused(sta
 
 
 async def test_what_a_queue_really_obeys_is_looked_at_not_only_what_is_set(stage: Stage) -> None:
-    looser = policies()[QUEUE] | {"definition": policies()[QUEUE]["definition"] | {"delivery-limit": 3}}
-    await stage.management("PUT", f"/api/policies/{stage.vhost}/{QUEUE}", looser)
+    looser = policies()[POLICY] | {"definition": policies()[POLICY]["definition"] | {"delivery-limit": 3}}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/{POLICY}", looser)
 
     async def obeyed(limit: int) -> bool:
         found = await stage.management("GET", f"/api/queues/{stage.vhost}/{QUEUE}")
@@ -150,24 +143,32 @@ async def test_missing_queues_exchanges_and_bindings_are_named_and_mended(stage:
 
 
 async def test_policies_of_ours_that_no_release_has_any_more_are_removed_and_strangers_are_not(stage: Stage) -> None:
-    ours = policies()[QUEUE] | {"pattern": r"^inventory\.commands\.7$"}
+    ours = policies()[POLICY] | {"pattern": policy_pattern("billing.commands")}
     strangers = {"pattern": r"^billing\.", "apply-to": "queues", "priority": 1, "definition": {"max-length": 10}}
-    await stage.management("PUT", f"/api/policies/{stage.vhost}/inventory.commands.7", ours)
-    await stage.management("PUT", f"/api/policies/{stage.vhost}/inventory.commands.8", strangers)
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/billing.commands", ours)
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/billing.replies", strangers)
     done, _ = await topology.apply(stage.settings)
-    assert done == ["policy inventory.commands.7: no release of ours has it any more, removed"]
+    assert done == ["policy billing.commands: no release of ours has it any more, removed"]
     live = {policy["name"] for policy in await stage.management("GET", f"/api/policies/{stage.vhost}")}
-    assert live == {*policies(), "inventory.commands.8"}
+    assert live == {*policies(), "billing.replies"}
+
+
+async def test_the_policies_of_an_earlier_release_one_per_queue_give_way_to_this_ones(stage: Stage) -> None:
+    # Both fit, at the same priority: the broker may pick either, until the earlier one is gone.
+    earlier = policies()[POLICY] | {"pattern": "^" + QUEUE.replace(".", r"\.") + "$"}
+    await stage.management("PUT", f"/api/policies/{stage.vhost}/{QUEUE}", earlier)
+    assert await topology.apply(stage.settings) == ([f"policy {QUEUE}: no release of ours has it any more, removed"], [])
+    assert await topology.mismatches(stage.settings) == []
 
 
 async def test_changing_a_limit_needs_no_new_queue_and_loses_no_message(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         await stage.publish(COMMANDS, json.dumps({"number": number}))
-    monkeypatch.setattr(addresses, "QUEUE_LENGTH_MAX", 30)
+    monkeypatch.setattr(module, "QUEUE_LENGTH_MAX", 30)
     wrong = await topology.mismatches(stage.settings)
     assert {one.found for one in wrong} == {"max-length is 1000000"}
     done, left = await topology.apply(stage.settings)
-    assert (len(done), left) == (len(queues()), [])
+    assert (len(done), left) == (len(policies()), [])
 
     async def is_full() -> bool:
         try:
@@ -184,7 +185,7 @@ async def test_changing_a_limit_needs_no_new_queue_and_loses_no_message(stage: S
 
 
 async def test_a_worker_refuses_to_start_without_its_policies(stage: Stage) -> None:
-    await stage.management("DELETE", f"/api/policies/{stage.vhost}/{QUEUE}")
+    await stage.management("DELETE", f"/api/policies/{stage.vhost}/{POLICY}")
     with pytest.raises(Misconfigured, match="oaas topology apply"):
         await Worker([SERVICE], stage.settings).run()
 
