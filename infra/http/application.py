@@ -7,17 +7,20 @@ them becomes a problem+json in infra/http/mishaps.py.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic import AfterValidator, AwareDatetime
 
 from infra.http.auth import Verifier
 from infra.http.bodies import Gate
+from infra.http.direct import DirectWays
 from infra.http.health import Check, health_router
 from infra.http.mishaps import register
 from infra.http.problems import PROBLEM_RESPONSES, ProblemDocument
+from infra.http.tracing import Traced
 
 
 def _as_utc(at: datetime) -> datetime:
@@ -29,6 +32,9 @@ def _as_utc(at: datetime) -> datetime:
 
 Timestamp = Annotated[AwareDatetime, AfterValidator(_as_utc)]
 """A time in a request or response: ISO 8601 with its zone required, written as UTC with a Z."""
+
+_NOT_TWICE: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
+"""infra/http/tracing.py traces, and `/metrics` counts."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -44,13 +50,18 @@ def create_app(
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """The application of these services, `routers` by service name. `lifespan` opens and closes what the routers need."""
-    app = _Application(title=title, version="1", lifespan=lifespan or _nothing_to_open, redoc_url=None, redirect_slashes=False)
+    app = _Application(
+        title=title, version="1", lifespan=lifespan or _nothing_to_open, redoc_url=None, redirect_slashes=False, telemetry=_NOT_TWICE
+    )
     app.state.verifier = verifier
     register(app)
     app.include_router(health_router(checks, registry))
     for name, router in routers.items():
         app.include_router(router, tags=None if router.tags else [name], responses=PROBLEM_RESPONSES)
+    # Inside what turns exceptions into problems, as every route.
+    app.router.middleware_stack = DirectWays(app.router.middleware_stack, list(routers.values()))
     app.add_middleware(Gate, body_bytes_max=body_bytes_max)
+    app.add_middleware(Traced)
     return app
 
 

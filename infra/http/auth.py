@@ -20,12 +20,24 @@ from infra.clock import now
 from infra.http.problems import Problem
 from infra.http.verifier import Claims, InvalidToken, Verifier
 
-__all__ = ["SCOPES", "Administrator", "Caller", "Operator", "Verifier", "administrator_with", "caller_with", "operator_with", "scopes_of"]
+__all__ = [
+    "SCOPES",
+    "Administrator",
+    "Caller",
+    "Operator",
+    "Verifier",
+    "administrator_with",
+    "caller_with",
+    "known_caller",
+    "operator_with",
+    "scopes_of",
+]
 
 SCOPES: Final = ("orders:read", "orders:write", "catalog:read", "catalog:write", "tenants:admin", "ops")
 """Every scope there is."""
 
 _REQUIRED: Final = "__required_scopes__"
+_SCHEME: Final = b"Bearer "
 _BEARER: Final = HTTPBearer(auto_error=False, scheme_name="bearer", bearerFormat="JWT", description="A JWT of the configured issuer")
 
 
@@ -77,6 +89,19 @@ def caller_with(scope: str, *more: str) -> Callable[..., Awaitable[Caller]]:
 
     setattr(caller, _REQUIRED, frozenset(wanted))
     return caller
+
+
+async def known_caller(verifier: Verifier, authorization: bytes, scope: str) -> Caller | None:
+    """Who `caller_with(scope)` would give for this header; None where it would refuse, or might."""
+    if not authorization.startswith(_SCHEME):
+        return None
+    try:
+        claims = await verifier.verify(authorization[len(_SCHEME) :].decode("latin-1"), now())
+    except InvalidToken:
+        return None
+    if claims.tenant_id is None or scope not in claims.scopes:
+        return None
+    return Caller(claims.subject, claims.tenant_id, claims.scopes)
 
 
 def administrator_with(scope: str) -> Callable[..., Awaitable[Administrator]]:

@@ -38,10 +38,10 @@ class Gate:
         except Problem as problem:
             await respond(Request(scope), problem)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        announced = dict(scope["headers"]).get(b"content-length", b"")
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if announced.isdigit() and int(announced[:20]) > self._body_bytes_max:
             raise self._too_large()
         parts: list[bytes] = []
@@ -63,7 +63,8 @@ class Gate:
         return Problem(413, "Body too large", detail, headers={"Connection": "close"})
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, for whoever comes next; then what `receive` brings."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:

@@ -10,7 +10,6 @@ from typing import Final
 import uvicorn
 from fastapi import APIRouter
 from faststream.rabbit import RabbitBroker
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 from infra import clock
 from infra.broker import close, connect, open_broker
@@ -47,7 +46,6 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
             ],
             body_bytes_max=settings.body_bytes_max,
         )
-        FastAPIInstrumentor.instrument_app(app, excluded_urls="health/.*,metrics")
         config = uvicorn.Config(
             app,
             host=settings.api_host,
