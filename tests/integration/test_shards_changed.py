@@ -51,6 +51,14 @@ async def sharded(stage: Stage) -> AsyncIterator[Sharded]:
     await found.back_to(1)
 
 
+async def furnish(stage: Stage, tenants: Sequence[TenantId]) -> None:
+    """A shop with ample stock and a quota for each."""
+    for tenant in tenants:
+        for statement in (_SHOP, _PRODUCT, _STOCK):
+            await stage.administrator.execute(statement, tenant)
+        await stage.administrator.execute(_TENANT, tenant, QUOTA_PENCE)
+
+
 async def place(sharded: Sharded, tenants: Sequence[TenantId], shards: int) -> None:
     """Orders of each tenant, by a process that spreads tenants over so many shards."""
     async with parts(sharded.settings(shards), "orders") as api:
@@ -77,10 +85,7 @@ async def test_every_order_ends_right_although_the_number_of_shards_changes_and_
     stage, tenants = sharded.stage, [a_tenant_of(shard, MOST, number) for shard in range(MOST) for number in range(2)]
     # Those that move and those that stay, in both directions.
     assert len({(shard_of(tenant, 2), shard_of(tenant, 4)) for tenant in tenants}) == MOST
-    for tenant in tenants:
-        for statement in (_SHOP, _PRODUCT, _STOCK):
-            await stage.administrator.execute(statement, tenant)
-        await stage.administrator.execute(_TENANT, tenant, QUOTA_PENCE)
+    await furnish(stage, tenants)
 
     def working(shards: int) -> AbstractAsyncContextManager[WorkerProcess]:
         given = {"OAAS_SHARDS": str(shards), "OAAS_RESEND_AFTER_S": "0.5"}
