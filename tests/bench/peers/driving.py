@@ -42,11 +42,11 @@ class Driver:
     counter: Counter
     administrator: asyncpg.Connection
     parts: Callable[[], Mapping[str, int]]
-    _handed_out: int = 0
+    handed_out: int = 0
 
     async def capacity(self, orders: int) -> Run:
         """So many orders at once, its clients take them as fast as they can; latency is from an order's creation."""
-        first = self._handed_out
+        first = self.handed_out
         return await self._measured(orders, None, asyncio.to_thread(self.counter.hand_out, first, orders))
 
     async def at(self, per_second: float, seconds: float) -> Run:
@@ -55,21 +55,21 @@ class Driver:
         return await self._measured(orders, per_second, self._steady(orders, per_second))
 
     async def _measured(self, orders: int, offered: float | None, drive: Coroutine[None, None, None]) -> Run:
-        first, before = self._handed_out, cpu_s(self.parts())
+        first, before = self.handed_out, cpu_s(self.parts())
         began = time.time()
         await drive
-        self._handed_out += orders
+        self.handed_out += orders
         await self._all_final()
         rows = await self.administrator.fetch(_ENDS, first)
         await asyncio.sleep(_SETTLE_S)
         spent = between(before, cpu_s(self.parts()))
-        await self._check()
+        await self.check()
         since = {row["order_id"]: began + (row["order_id"] - first) / offered if offered else row["created"] for row in rows}
         latencies = [row["ended"] - since[row["order_id"]] for row in rows]
         return Run(self.name, orders, max(row["ended"] for row in rows) - began, spent, Latency.of(latencies), offered)
 
     async def _steady(self, orders: int, per_second: float) -> None:
-        first, sent, began = self._handed_out, 0, time.time()
+        first, sent, began = self.handed_out, 0, time.time()
         while sent < orders:
             due = min(orders, int((time.time() - began) * per_second) + 1)
             self.counter.hand_out(first + sent, due - sent)
@@ -78,16 +78,17 @@ class Driver:
 
     async def _all_final(self) -> None:
         seen, moved = -1, time.monotonic()
-        while (final := int(await self.administrator.fetchval(_FINAL))) < self._handed_out:
+        while (final := int(await self.administrator.fetchval(_FINAL))) < self.handed_out:
             self.parts()  # notices one that has died
             if final > seen:
                 seen, moved = final, time.monotonic()
             elif time.monotonic() - moved > _STALLED_S:
-                raise WrongEndState(self.name, f"{final} final, and no other within {_STALLED_S:.0f} s", self._handed_out)
+                raise WrongEndState(self.name, f"{final} final, and no other within {_STALLED_S:.0f} s", self.handed_out)
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _check(self) -> None:
-        wanted = expected(self.counter.workload, self._handed_out)
+    async def check(self) -> None:
+        """Raise WrongEndState unless the books say what must have come of all orders that were handed out, counted in two ways."""
+        wanted = expected(self.counter.workload, self.handed_out)
         row = await self.administrator.fetchrow(_END)
         assert row is not None
         if (seen := EndState(**dict(row))) != wanted:
