@@ -4,7 +4,7 @@ PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 OAAS := .venv/bin/oaas
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test chaos soak lint format clean
+.PHONY: help setup up demo test chaos soak bench lint format clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ chaos: setup  ## kill everything, everywhere, with 5 000 orders on their way: 25
 
 soak: setup  ## the same for an hour, with memory, queues, outbox and inbox printed; `make soak WORDS="--minutes 10"`
 	@exec .venv/bin/python -m tests.chaos --minutes 60 $(WORDS)
+
+bench: setup  ## measure sagas per second, CPU and latency; `make bench WORDS="--against dbos --against restate"`
+	@exec $(OAAS) bench $(WORDS)
 
 lint: setup  ## lint, types and import rules only
 	@.venv/bin/python infra/dev/verify.py --lint-only

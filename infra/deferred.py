@@ -73,7 +73,7 @@ class Deferred:
         types, subjects = [type for type, _ in named], [subject for _, subject in named]
         waiting = await scope.connection.fetch(self._take, scope.tenant_id, types, subjects)
         bodies = {Key(row["type"], row["command_id"]): _send(scope, row, named[row["type"], row["subject"]]) for row in waiting}
-        await self._inbox.remember(scope.connection, scope.tenant_id, bodies)
+        self._inbox.remember(scope.writes, scope.tenant_id, bodies)
         return len(waiting)
 
     async def fault(self, scope: Scope, command: type[Command[Any]], subject: str, error: str, fingerprint: str) -> int:

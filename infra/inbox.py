@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from contracts.values import TenantId
+from infra.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Inbox:
         rows = await connection.fetch(self._answers, tenant_id, [key.handler for key in keys], [key.message_id for key in keys])
         return {Key(row["handler"], row["message_id"]) for row in rows}
 
-    async def remember(self, connection: asyncpg.Connection, tenant_id: TenantId, answers: Mapping[Key, str]) -> None:
+    def remember(self, writes: Writes, tenant_id: TenantId, answers: Mapping[Key, str]) -> None:
         """Keep each message's answer beside it, in the transaction that decided it."""
         if answers:
             columns = [key.handler for key in answers], [key.message_id for key in answers], list(answers.values())
-            await connection.execute(self._remember, tenant_id, *columns)
+            writes.add(self._remember, tenant_id, *columns)

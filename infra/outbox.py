@@ -13,6 +13,7 @@ import asyncpg
 
 from contracts.addresses import Address
 from contracts.values import TenantId
+from infra.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Outbox:
     def __init__(self, schema: str, resend_after_s: float) -> None:
         self._insert = f"""
             INSERT INTO {schema}.outbox (tenant_id, id, exchange, routing_key, body, headers, created_at, due_at)
-            SELECT $1, row.*, $7, $8 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) AS row
+            SELECT $1::uuid, row.*, $7::timestamptz, $8::timestamptz
+            FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) AS row
             -- The answer to a command asked twice may still be waiting here: it is the same message.
             ON CONFLICT DO NOTHING"""
         self._read = f"""
@@ -40,9 +42,9 @@ class Outbox:
             WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY created_at, id"""
         self._resend_after = timedelta(seconds=resend_after_s)
 
-    async def insert(self, connection: asyncpg.Connection, tenant_id: TenantId, outgoing: Sequence[Outgoing], now: datetime) -> None:
-        """Write the rows inside the open transaction and its scope; the tenant is the scope's, which row-level security checks."""
-        await connection.execute(
+    def add_to(self, writes: Writes, tenant_id: TenantId, outgoing: Sequence[Outgoing], now: datetime) -> None:
+        """Have the rows written inside the open transaction and its scope; the tenant is the scope's, which row-level security checks."""
+        writes.add(
             self._insert,
             tenant_id,
             [one.id for one in outgoing],

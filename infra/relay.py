@@ -28,6 +28,7 @@ from infra.crash import crash_point
 from infra.errors import Outage
 from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outgoing
+from infra.retry import DRIVER_ERRORS
 from infra.settings import Settings
 from infra.unscoped.due import ConfirmedRows
 
@@ -35,6 +36,7 @@ _log: Final = logging.getLogger(__name__)
 _published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])
 _frame_size: Final = Histogram("oaas_frame_envelopes", "Envelopes in a published frame", buckets=(1, 2, 5, 10, 20, 50, 100))
 _waiting: Final = Gauge("oaas_envelopes_unpublished", "Envelopes handed over and not yet confirmed", ["service"])
+_DELETE_AFTER_S: Final = 0.2
 _THE_FRAMES_OWN_FAULT: Final = (DeliveryError, ConnectionFrameError, ChannelNotFoundEntity, ChannelPreconditionFailed)
 """Unroutable, refused, too large, or for an exchange that does not exist: at once again it would only hurt its neighbours."""
 
@@ -56,6 +58,7 @@ class Relay:
         self._busy: set[Address] = set()
         self._confirmed: list[tuple[TenantId, str]] = []
         self._deleting = False
+        self._hastens = False
         # Each with the time since when, by the event loop's clock, the earliest first.
         self._in_hand: dict[tuple[TenantId, str], float] = {}
         self._room = asyncio.Event()
@@ -88,6 +91,7 @@ class Relay:
 
     async def drain(self, within_s: float) -> None:
         """Wait for everything in hand to be confirmed and deleted, at most `within_s`; the outbox keeps the rest for the sweeper."""
+        self._hastens = True
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._tasks:
@@ -198,12 +202,13 @@ class Relay:
                 self._start(self._delete_confirmed())
 
     async def _delete_confirmed(self) -> None:
-        # Rows pile up while one deletion runs and go with the next: fewer commits the busier it is.
         try:
             while self._confirmed:
+                # Nobody waits for it: what is confirmed within a moment goes with one commit.
+                await asyncio.sleep(0 if self._hastens else _DELETE_AFTER_S)
                 keys, self._confirmed = self._confirmed, []
                 await self._rows.delete(keys)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
             _log.warning("confirmed rows are not deleted; they will be sent again, which is harmless", extra={"error": repr(error)})
         finally:
             self._deleting = False

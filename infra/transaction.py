@@ -6,19 +6,21 @@
 
 The tenant is set for the transaction only (a session-level setting would leak to the pool's next user), and every scope sets it
 anew before its first statement. What a scope sends is in the outbox before the commit and in the relay's hands after it.
+A round trip costs more than most statements: beginning and entering the first tenant are one, and so is all that a scope writes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from contracts.addresses import Address, address_of
@@ -28,8 +30,10 @@ from contracts.values import SagaId, TenantId
 from infra.crash import Carried, crash_point
 from infra.identifiers import uuid7
 from infra.outbox import Outbox, Outgoing
+from infra.retry import DRIVER_ERRORS, Ending, ending_of
 from infra.schema import TENANT_SETTING
 from infra.telemetry import current_traceparent
+from infra.writes import Writes
 
 _SET_TENANT: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
 
@@ -50,11 +54,25 @@ class Scope:
     connection: asyncpg.Connection
     _bind: AsyncConnection
     outgoing: list[Outgoing] = field(default_factory=list)
+    writes: Writes = field(default_factory=Writes)
+    _once_committed: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def session(self) -> AsyncSession:
         """SQLModel's session, for the API's single rows; the batch path uses `connection`."""
         return AsyncSession(bind=self._bind, expire_on_commit=False)
+
+    def write(self, statement: str, *arguments: Any, rows: int | None = None) -> None:
+        """Write this before the scope ends, together with all else that is written; with `rows`, exactly so many rows must change."""
+        self.writes.add(statement, *arguments, rows=rows)
+
+    async def written(self) -> None:
+        """Write now what is to be written: for whoever reads it in the same scope. Raises LockedRowMissing."""
+        await self.writes.flush(self.connection)
+
+    def once_committed(self, call: Callable[[], None]) -> None:
+        """Call this if and when the transaction has committed. Like the relay, it never waits and never fails."""
+        self._once_committed.append(call)
 
     def send(
         self,
@@ -100,38 +118,77 @@ class Batch:
     """An open transaction that visits several tenants one after the other; no statement spans two of them."""
 
     _transactions: "Transactions"
-    _bind: AsyncConnection
-    _connection: asyncpg.Connection
     now: datetime
     outgoing: list[Outgoing] = field(default_factory=list)
     received: Sequence[Envelope] = ()
     """What is being handled, if anything was received; crash points can be told by it."""
+    _open: "_Open | None" = None
+    _once_committed: list[Callable[[], None]] = field(default_factory=list)
 
     @asynccontextmanager
     async def scope(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
-        """Enter the tenant, and leave it with its messages written to the outbox."""
-        await self._connection.execute(_SET_TENANT, str(tenant_id))
-        scope = Scope(tenant_id, self.now, self._transactions.service, self._connection, self._bind)
+        """Enter the tenant, and leave it with its writes written and its messages in the outbox."""
+        service = self._transactions.service
+        opened = await self._enter(tenant_id)
+        scope = Scope(tenant_id, self.now, service, opened.connection, opened.bind, _once_committed=self._once_committed)
         yield scope
         if "session" in scope.__dict__:
             await scope.session.flush()
         if scope.outgoing:
-            service = self._transactions.service
             carried: tuple[Carried, ...] = (*self.received, *scope.outgoing)
             if not self.received:
                 crash_point(service, "save", carried)
-            await self._transactions.outbox.insert(self._connection, tenant_id, scope.outgoing, self.now)
+            self._transactions.outbox.add_to(scope.writes, tenant_id, scope.outgoing, self.now)
+        await scope.written()
+        if scope.outgoing:
             crash_point(service, "outbox", carried)
             self.outgoing += scope.outgoing
         # Whoever keeps the scope beyond its end finds nothing to work with: the connection may be in the next tenant by then.
         del scope.connection, scope._bind
         scope.__dict__.pop("session", None)
 
+    async def _enter(self, tenant_id: TenantId) -> "_Open":
+        if self._open is None:
+            self._open = await self._transactions.begun(tenant_id)
+        else:
+            await self._open.connection.execute(_SET_TENANT, str(tenant_id))
+        return self._open
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A connection out of the pool, inside a transaction that this file begins and ends: the pool's own are in autocommit."""
+
+    bind: AsyncConnection
+    connection: asyncpg.Connection
+
+    async def commit(self) -> None:
+        """Raises NotCommitted if a statement had failed and nobody noticed."""
+        done = await self.connection.execute("COMMIT")
+        if done != "COMMIT":
+            raise NotCommitted(done)
+
+    async def close(self, *, is_committed: bool) -> None:
+        """Give the connection back to the pool; what is not committed is rolled back."""
+        try:
+            if not is_committed:
+                await self.connection.execute("ROLLBACK")
+        except (*DRIVER_ERRORS, OSError):
+            # In which state it is nobody knows: nobody is to get it again.
+            await self.bind.invalidate()
+        finally:
+            await self.bind.close()
+
+
+class NotCommitted(Exception):
+    """A statement had failed, and whoever sent it went on as if it had not: nothing of the transaction is kept."""
+
 
 class Transactions:
     """The transactions of one service in one process."""
 
     def __init__(self, service: str, pool: AsyncEngine, outbox: Outbox, hand_over: HandOver, clock: Callable[[], datetime]) -> None:
+        """`pool` has connections in autocommit, as `open_pool` opens it for the role app."""
         self.service = service
         self.outbox = outbox
         self._pool = pool
@@ -151,38 +208,49 @@ class Transactions:
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
-        """A transaction without a tenant, for its scopes to be entered one after the other."""
-        async with AsyncExitStack() as stack:
-            bind = await self._begun()
-            # Closing without the commit below rolls back, however the block ends.
-            stack.push_async_exit(bind)
-            connection = (await bind.get_raw_connection()).driver_connection
-            assert connection is not None
-            batch = Batch(self, bind, connection, self._clock())
+        """A transaction for scopes to be entered one after the other; without any, it asks whether the database answers."""
+        batch = Batch(self, self._clock())
+        is_committed = False
+        try:
             yield batch
             carried: tuple[Carried, ...] = (*batch.received, *batch.outgoing)
             crash_point(self.service, "commit", carried)
-            await bind.commit()
+            if batch._open is None:
+                batch._open = await self.begun(None)
+            await batch._open.commit()
+            is_committed = True
+        finally:
+            if batch._open is not None:
+                # Also of a task that is cancelled right now.
+                await asyncio.shield(asyncio.ensure_future(batch._open.close(is_committed=is_committed)))
         crash_point(self.service, "committed", carried)
         self._hand_over(batch.outgoing)
-        for call in self._after_commit:
+        for call in (*batch._once_committed, *self._after_commit):
             call()
 
-    async def _begun(self) -> AsyncConnection:
-        try:
-            return await self._begin()
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-        # It died while it lay in the pool, with all others there. Nothing has happened on it: a new one will do.
-        return await self._begin()
+    async def begun(self, tenant_id: TenantId | None) -> _Open:
+        """A connection in a new transaction inside the tenant, both in one round trip. For this file only."""
+        # A UUID's text, or nothing, needs no quoting; a statement with parameters could not begin the transaction as well.
+        begin = f"BEGIN; SELECT set_config('{TENANT_SETTING}', '{'' if tenant_id is None else UUID(int=tenant_id.int)}', true)"
+        tries_left = self._connections_max
+        while True:
+            bind = await self._pool.connect()
+            try:
+                connection = (await bind.get_raw_connection()).driver_connection
+                assert connection is not None
+                await connection.execute(begin)
+            except BaseException as error:
+                await bind.invalidate()
+                await bind.close()
+                tries_left -= 1
+                # It died while it lay in the pool, with all others there. Nothing has happened on it: a new one will do.
+                if ending_of(error) is not Ending.OUTAGE or tries_left < 0:
+                    raise
+            else:
+                return _Open(bind, connection)
 
-    async def _begin(self) -> AsyncConnection:
-        bind = await self._pool.connect()
-        try:
-            # The driver begins the transaction with this statement; everything on the raw connection is inside it.
-            await bind.exec_driver_sql(_SET_TENANT, ("",))
-        except BaseException:
-            await bind.close()
-            raise
-        return bind
+    @property
+    def _connections_max(self) -> int:
+        pool = self._pool.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        return pool.size()

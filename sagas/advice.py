@@ -11,9 +11,9 @@ from uuid import UUID
 
 import asyncpg
 
+from sagas.engine.held import Held
 from sagas.engine.history import Kind
 from sagas.engine.instance import Asking, Instance, Phase, State, Status
-from sagas.engine.instances import Held
 from sagas.engine.outlook import name_of
 from sagas.engine.verbs import Verb, why_not
 from sagas.looking import Looked, insists, service_of, success_of, until

@@ -13,8 +13,9 @@ from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
 from infra.unscoped.sagas import FoundSaga
 from sagas.engine.definition import Saga
+from sagas.engine.held import Held
 from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase
-from sagas.engine.instances import Held, UnknownDefinition, held_from
+from sagas.engine.instances import UnknownDefinition, held_from
 from sagas.engine.moving import Move
 
 Definitions = Mapping[tuple[str, int], Saga[Any, Any]]

@@ -19,7 +19,7 @@ from infra.telemetry import current_traceparent
 from infra.transaction import Scope, Transactions
 from sagas.engine import instances, verbs
 from sagas.engine.coordinator import Coordinator, Group
-from sagas.engine.instances import Held
+from sagas.engine.held import Held
 from sagas.engine.machine import Moved
 from sagas.engine.verbs import IllegalVerb, Verb, WrongAnswer, why_not
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 
 from contracts.values import SagaId, TenantId
 from sagas.advice import is_stuck, is_unsure, skipped_by, supplied, to_do, unsure
+from sagas.engine.held import Held
 from sagas.engine.history import Kind
 from sagas.engine.instance import Asking, Instance, Phase, State, Status
-from sagas.engine.instances import Held
 from sagas.engine.narrative import sentence
 from sagas.engine.outlook import is_past_return, name_of
 from sagas.looking import Looked, insists, service_of, until

@@ -62,6 +62,19 @@ def demo(
     raise typer.Exit(0 if run(Settings(), as_json=json_, orders=orders) else 1)
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@plainly
+def bench(words: typer.Context) -> None:
+    """Measure this checkout: sagas per second, CPU per saga, latency, alone or against other systems. `oaas bench --help` says how."""
+    import subprocess
+
+    from infra.dev.up import ROOT
+
+    if not (ROOT / "tests" / "bench").is_dir():
+        raise Refused("the benchmark is part of a checkout, not of an installed package: run it from a clone of the project")
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "tests.bench", *words.args], cwd=ROOT, check=False).returncode)
+
+
 @app.command()
 @plainly
 def migrate(services: Annotated[list[str] | None, _NAMES] = None) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,13 +33,14 @@ from infra.token import ensure_development_key
 
 API_PORT: Final = 8000
 """Taken if it is free; any other free port otherwise."""
+WORKERS: Final[Mapping[str, Sequence[str]]] = {service: ("infra.cli", "worker", service) for service in MODULES}
 ACQUIRER: Final = "acquirer"
 """The process that stands in for a payment provider, unless OAAS_PAYMENT_URL names one."""
 READY_MAX_S: Final = 60.0
 MIGRATE_MAX_S: Final = 120.0
 _POLL_S: Final = 0.1
 _WATCH_EVERY_S: Final = 1.0
-_ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 Say = Callable[[str], None]
 
@@ -92,9 +93,18 @@ def up(settings: Settings, *, as_json: bool = False) -> None:
 
 @contextmanager
 def platform(
-    home: Path, overrides: Mapping[str, str] | None = None, *, say: Say = lambda _: None, api_port: int = API_PORT
+    home: Path,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    say: Say = lambda _: None,
+    api_port: int = API_PORT,
+    workers: Mapping[str, Sequence[str]] = WORKERS,
+    measured: Collection[str] = (COORDINATOR, DESK),
 ) -> Iterator[Platform]:
-    """The platform, ready to use and stopped at the end. `overrides`: environment of the processes, such as OAAS_DEADLINE_FACTOR."""
+    """The platform, ready to use and stopped at the end. `overrides`: environment of the processes, such as OAAS_DEADLINE_FACTOR.
+
+    `workers`: by name the words after `python -m`; those that are `measured` serve `/metrics`.
+    """
     home = home.resolve()
     began = time.monotonic()
     with ExitStack() as stack:
@@ -105,20 +115,20 @@ def platform(
         acquirer = _acquirer(home, environment, port)
         _migrate(home, {**environment, **_administrators(servers)}, say)
         supervisor = stack.enter_context(Supervisor(home))
-        say(f"starting the API and the workers of {', '.join(MODULES)}")
+        say(f"starting the API and the workers of {', '.join(workers)}")
         if acquirer:
             supervisor.add(ACQUIRER, acquirer, environment)
-        ports = {COORDINATOR: kept_port(home / "metrics.port"), DESK: kept_port(home / "desk-metrics.port")}
-        for service in MODULES:
-            own = {"OAAS_METRICS_PORT": str(ports[service])} if service in ports else {}
-            supervisor.add(service, [sys.executable, "-m", "infra.cli", "worker", service], {**environment, **own})
+        ports = {name: kept_port(home / f"{name}.metrics.port") for name in measured}
+        for name, words in workers.items():
+            own = {"OAAS_METRICS_PORT": str(ports[name])} if name in ports else {}
+            supervisor.add(name, [sys.executable, "-m", *words], {**environment, **own})
         supervisor.add("api", [sys.executable, "-m", "infra.cli", "api"], environment)
-        metrics_urls = {service: f"http://{LOOPBACK}:{ports[service]}/metrics" for service in ports}
+        metrics_urls = {name: f"http://{LOOPBACK}:{port}/metrics" for name, port in ports.items()}
         running = Platform(home, servers, supervisor, f"http://{LOOPBACK}:{port}", metrics_urls, environment)
         # They start while RabbitMQ still boots, and wait for it.
         servers.finish()
-        for service in MODULES:
-            supervisor.wait_until_ready(service, READY_MAX_S)
+        for name in workers:
+            supervisor.wait_until_ready(name, READY_MAX_S)
         wait_until_api_ready(running)
         write_private(
             home / ENVIRONMENT, "".join(f"{name}={environment[name]}\n" for name in sorted(environment) if name.startswith("OAAS_"))
@@ -156,7 +166,7 @@ def without_credentials(url: str) -> str:
 
 def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
     return {
-        "PYTHONPATH": str(_ROOT),
+        "PYTHONPATH": str(ROOT),
         "OAAS_HOME": str(home),
         "OAAS_POSTGRES_URL": without_credentials(servers.postgres_url),
         "OAAS_ROLE_SECRET": os.environ.get("OAAS_ROLE_SECRET") or kept_secret(home / "keys" / "role-secret"),

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,18 +20,25 @@ class ConfirmedRows:
     """The relay's view of an outbox: it deletes what the broker has confirmed."""
 
     def __init__(self, schema: str, pool: AsyncEngine) -> None:
+        """`pool` has connections in autocommit, as `open_pool` opens it for the role relay."""
         self._pool = pool
-        self._delete = text(
-            f"DELETE FROM {schema}.outbox USING unnest(CAST(:tenants AS uuid[]), CAST(:ids AS uuid[])) AS given (tenant_id, id)"
-            f" WHERE {schema}.outbox.tenant_id = given.tenant_id AND {schema}.outbox.id = given.id"
+        self._delete = (
+            f"DELETE FROM {schema}.outbox AS row USING unnest($1::uuid[], $2::uuid[]) AS given (tenant_id, id)"
+            " WHERE row.tenant_id = given.tenant_id AND row.id = given.id"
         )
 
     async def delete(self, keys: Sequence[tuple[TenantId, str]]) -> None:
         """Delete these rows; those that are gone already do not matter."""
-        # Sorted: two relays that delete the same rows in opposite order would deadlock.
-        rows = sorted((tenant, UUID(id)) for tenant, id in keys)
-        async with self._pool.begin() as connection:
-            await connection.execute(self._delete, {"tenants": [tenant for tenant, _ in rows], "ids": [id for _, id in rows]})
+        # Sorted: two relays that delete the same rows in opposite order would deadlock. By number, which compares a hundred times faster.
+        rows = sorted(keys, key=_number)
+        async with self._pool.connect() as bind:
+            connection = (await bind.get_raw_connection()).driver_connection
+            assert connection is not None
+            await connection.execute(self._delete, [tenant for tenant, _ in rows], [id for _, id in rows])
+
+
+def _number(key: tuple[TenantId, str]) -> tuple[int, str]:
+    return key[0].int, key[1]
 
 
 class OverdueRows:

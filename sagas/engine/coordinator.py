@@ -20,8 +20,10 @@ from infra.handling import Decide, Handles
 from infra.transaction import Scope
 from sagas.engine import instances, machine, unheard
 from sagas.engine.definition import Saga
+from sagas.engine.held import Held
 from sagas.engine.history import Kind
-from sagas.engine.instances import Held, UnknownDefinition
+from sagas.engine.instances import UnknownDefinition
+from sagas.engine.remembered import Remembered
 from sagas.engine.telling import tell
 from sagas.engine.unheard import Foreign
 from sagas.engine.verify import verify
@@ -70,6 +72,7 @@ class Coordinator:
     def __init__(self, sagas: Iterable[Saga[Any, Any]]) -> None:
         """Raises UnsoundSaga, and AmbiguousStart for two sagas that one event would start."""
         self.sagas: Mapping[tuple[str, int], Saga[Any, Any]] = {(saga.name, saga.version): saga for saga in sagas}
+        self._remembered = Remembered()
         self._started_by: dict[type[Event], Saga[Any, Any]] = {}
         # Sorted, so that the newest version that begins is the one that stays.
         for _, saga in sorted(self.sagas.items(), key=lambda item: item[0]):
@@ -91,7 +94,8 @@ class Coordinator:
         ids = sorted({id for envelope in received if (id := self._saga_of(envelope))})
         connection, tenant_id = scope.connection, scope.tenant_id
         try:
-            return Group(tenant_id, scope.now, await instances.lock(connection, tenant_id, ids, self.sagas))
+            held = await instances.lock_remembered(connection, tenant_id, ids, self.sagas, self._remembered)
+            return Group(tenant_id, scope.now, held)
         except UnknownDefinition as error:
             _log.warning("a reply met a process of another release", extra={"tenant": tenant_id, "error": str(error)})
         # All are locked by now, whatever their definition.
@@ -104,7 +108,8 @@ class Coordinator:
         if state.unheard:
             await unheard.keep(scope.connection, scope.tenant_id, state.unheard, scope.now)
         moved = [one for one in state.held.values() if one.entries]
-        await instances.write(scope.connection, scope.tenant_id, moved, scope.now)
+        instances.write(scope, moved)
+        scope.once_committed(lambda: self._remembered.keep(scope.tenant_id, moved))
         for one in moved:
             for ask, traceparent in one.asks:
                 scope.send(

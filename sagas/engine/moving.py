@@ -5,7 +5,7 @@ saga that an operator has held meanwhile goes on just as if the answers had come
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic
 from uuid import UUID
@@ -64,7 +64,7 @@ class Move(Generic[E, W]):
         self.instance = self.instance.changed(progressed_at=self.now)
 
     def change(self, asking: Asking, **changes: Any) -> Asking:
-        changed = replace(asking, **changes)
+        changed = asking.changed(**changes)
         self.instance = self.instance.with_asking(changed)
         return changed
 
@@ -78,7 +78,7 @@ class Move(Generic[E, W]):
             self.note(Kind.LATE, self._settled(asking, reply), type(reply).__name__, reply)
             return
         if self._is_worth_another_try(asking, reply):
-            self._try_later(replace(asking, round=asking.round + 1, reply=reply), reply)
+            self._try_later(asking.changed(round=asking.round + 1, reply=reply), reply)
         else:
             asking = self._settled(asking, reply)
             self.note(kind or Kind(asking.status.value), asking, type(reply).__name__, reply, **more)

@@ -5,8 +5,8 @@ from typing import Any, Final
 from contracts.messages import Event
 from contracts.sagas import SagaEnded, SagaHalted, SagaResumed
 from infra.transaction import Scope
+from sagas.engine.held import Held
 from sagas.engine.instance import Instance, State
-from sagas.engine.instances import Held
 from sagas.engine.outlook import fingerprint_of, waits_for
 
 _HALTED: Final = (State.PARKED, State.NEEDS_ATTENTION, State.PAUSED)

@@ -2,10 +2,11 @@
 
 Lock order inside a tenant: holds sorted by order, then stock sorted by (shop, SKU), each once per group. Ask and undo of an
 order both put its hold row there first (state NEW, nothing held) and then lock it, so whichever commits first is seen by
-the other. However many commands a group has, it costs at most four statements to load and three to save.
+the other. However many commands a group has, it costs at most four statements to load and one to save.
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -17,23 +18,28 @@ from contracts.inventory import ReleaseStock, ReserveStock
 from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.values import OrderId, ShopId, Sku
-from infra.rows import require_updated
 from infra.transaction import Scope
 from services.inventory.model import Hold, HoldState, Level, Product, Shelf, Shop, Stock
 
 STEP: Final = "reserve-stock"
 """The saga's step that the holds belong to."""
 
-_ADD_HOLDS: Final = """
-    INSERT INTO inventory.stock_hold (tenant_id, order_id, step, state, created_at, changed_at)
+# To change nothing of a row that is there is how it comes to be locked and read by the same statement: all of them in one order, or two
+# batches could wait for each other. A hold that is completed is not put there, only locked.
+_LOCK_HOLDS: Final = """
+    INSERT INTO inventory.stock_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
     SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
     ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
+    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, shop_id, reservation_id"""
 
-_LOCK_HOLDS: Final = """
-    SELECT order_id, state, shop_id, reservation_id FROM inventory.stock_hold
-    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3
-    ORDER BY order_id FOR UPDATE"""
+_LOCK_HOLDS_IF_THERE: Final = """
+    INSERT INTO inventory.stock_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
+    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz
+    FROM unnest($2::uuid[], $5::boolean[]) AS asked (order_id, is_noted)
+    WHERE asked.is_noted
+        OR order_id IN (SELECT order_id FROM inventory.stock_hold WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3)
+    ORDER BY asked.order_id
+    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, shop_id, reservation_id"""
 
 _LINES: Final = """
     SELECT order_id, sku, quantity FROM inventory.stock_hold_line
@@ -70,23 +76,25 @@ class ShelfRepository:
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Shelf:
         messages = [envelope.data for envelope in received]
         asked = [message for message in messages if isinstance(message, ReserveStock)]
-        noted = sorted({message.order_id for message in messages if isinstance(message, ReserveStock | ReleaseStock)})
-        orders = sorted({*noted, *(message.order_id for message in messages if isinstance(message, OrderCompleted))})
-        if noted:
-            await scope.connection.execute(_ADD_HOLDS, scope.tenant_id, noted, STEP, scope.now)
-        holds = await _lock_holds(scope, orders)
+        noted = {message.order_id for message in messages if isinstance(message, ReserveStock | ReleaseStock)}
+        completed = {message.order_id for message in messages if isinstance(message, OrderCompleted)}
+        holds = await _lock_holds(scope, noted, completed)
         wanted = {(command.shop_id, line.sku) for command in asked for line in command.lines}
         wanted |= {(hold.shop_id, sku) for hold in holds.values() if hold.shop_id is not None for sku in hold.quantities}
         return Shelf(scope.tenant_id, await _lock_levels(scope, wanted), holds)
 
     async def save(self, scope: Scope, state: Shelf) -> None:
-        """Raises LockedRowMissing."""
-        await _save_levels(scope, [level for level in state.levels.values() if level.changed])
-        await _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
+        _save_levels(scope, [level for level in state.levels.values() if level.changed])
+        _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
 
 
-async def _lock_holds(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, Hold]:
-    rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP)
+async def _lock_holds(scope: Scope, noted: AbstractSet[OrderId], completed: AbstractSet[OrderId]) -> dict[OrderId, Hold]:
+    orders = sorted(noted | completed)
+    if completed <= noted:
+        rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP, scope.now)
+    else:
+        is_noted = [order in noted for order in orders]
+        rows = await scope.connection.fetch(_LOCK_HOLDS_IF_THERE, scope.tenant_id, orders, STEP, scope.now, is_noted)
     holds = {row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["shop_id"], row["reservation_id"]) for row in rows}
     quantities: dict[OrderId, dict[Sku, int]] = {order: {} for order, hold in holds.items() if hold.state is HoldState.HELD}
     if quantities:
@@ -105,10 +113,10 @@ async def _lock_levels(scope: Scope, wanted: Iterable[tuple[ShopId, Sku]]) -> di
     return {(row["shop_id"], row["sku"]): Level(row["shop_id"], row["sku"], row["available"], row["held"], row["consumed"]) for row in rows}
 
 
-async def _save_levels(scope: Scope, levels: Sequence[Level]) -> None:
+def _save_levels(scope: Scope, levels: Sequence[Level]) -> None:
     if not levels:
         return
-    done = await scope.connection.execute(
+    scope.write(
         _SAVE_STOCK,
         scope.tenant_id,
         [level.shop_id for level in levels],
@@ -117,14 +125,14 @@ async def _save_levels(scope: Scope, levels: Sequence[Level]) -> None:
         [level.held for level in levels],
         [level.consumed for level in levels],
         scope.now,
+        rows=len(levels),
     )
-    require_updated(done, len(levels))
 
 
-async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
+def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
     if not holds:
         return
-    done = await scope.connection.execute(
+    scope.write(
         _SAVE_HOLDS,
         scope.tenant_id,
         STEP,
@@ -133,12 +141,12 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
         [hold.shop_id for hold in holds],
         [hold.reservation_id for hold in holds],
         scope.now,
+        rows=len(holds),
     )
-    require_updated(done, len(holds))
     lines = [(hold.order_id, sku, quantity) for hold in holds if hold.taken for sku, quantity in hold.quantities.items()]
     if lines:
         orders, skus, quantities = (list(column) for column in zip(*lines, strict=True))
-        await scope.connection.execute(_ADD_LINES, scope.tenant_id, STEP, orders, skus, quantities)
+        scope.write(_ADD_LINES, scope.tenant_id, STEP, orders, skus, quantities)
 
 
 async def add_shop(scope: Scope, shop: Shop) -> None:

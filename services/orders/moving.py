@@ -75,6 +75,7 @@ async def _moved(transaction: Transactions, tenant_id: TenantId, order_id: UUID,
             await repository.save_orders(scope, book)
             if event is not None:
                 scope.send(event, subject=str(order_id), sequence=order.revision)
+            await scope.written()
             return await view_of(scope, order_id)
     except UnknownOrder as unknown:
         raise unknown_order(order_id) from unknown

@@ -89,7 +89,8 @@ async def balance(scope: Scope, case: Case) -> str:
         raise NothingToMend(f"order {case.key} has entries and no hold beside them: an administrator has to restore its hold")
     entries = [_entry(case.order_id, row) for row in await scope.connection.fetch(_ENTRIES, scope.tenant_id, case.order_id)]
     charge, missing = _said_by(entries, ChargeState(hold["charge"]))
-    await enter(scope, missing)
+    enter(scope, missing)
+    await scope.written()
     done = await scope.connection.execute(_SET_CHARGE, scope.tenant_id, case.order_id, STEP, charge.value, scope.now)
     require_updated(done, 1)
     for month in sorted({*(entry.month for entry in entries), *([Month(hold["month"])] if hold["month"] else [])}):

@@ -3,11 +3,12 @@
 Lock order inside a tenant: holds sorted by order, then quota rows sorted by month, each once per group. All commands about an
 order, asks and undos of quota and ledger alike, put its one hold row there first (state NEW, nothing held, nothing charged) and then
 lock it, so whichever commits first is seen by the other. The ledger needs no lock: an order's entries are added under its hold's.
-However many commands a group has, it costs at most six statements to load and three to save. The tenant's own row is read, not
+However many commands a group has, it costs at most six statements to load and one to save. The tenant's own row is read, not
 locked: an order decided on while its tenant is being suspended may go either way.
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -17,8 +18,7 @@ from sqlmodel import col, select, tuple_
 from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.tenants import ChargeOrder, RefundOrder, ReleaseQuota, ReserveQuota
-from contracts.values import OrderId, VatRate
-from infra.rows import require_updated
+from contracts.values import OrderId, TenantId, VatRate
 from infra.transaction import Scope
 from services.tenants.ledger import ChargeState, Entry, Kind, Ledger
 from services.tenants.model import FinancialTransaction, Hold, HoldState, Quota, QuotaMonth, Tenant
@@ -27,16 +27,22 @@ from services.tenants.usage import Limits, Month, Usage, month_of
 STEP: Final = "reserve-quota"
 """The saga's step that the holds belong to. The charge of an order is noted on the same row."""
 
-_ADD_HOLDS: Final = """
-    INSERT INTO tenants.quota_hold (tenant_id, order_id, step, state, created_at, changed_at)
+# To change nothing of a row that is there is how it comes to be locked and read by the same statement: all of them in one order, or two
+# batches could wait for each other. A hold that is completed is not put there, only locked.
+_LOCK_HOLDS: Final = """
+    INSERT INTO tenants.quota_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
     SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
     ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO NOTHING"""
+    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, month, pence, charge"""
 
-_LOCK_HOLDS: Final = """
-    SELECT order_id, state, month, pence, charge FROM tenants.quota_hold
-    WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3
-    ORDER BY order_id FOR UPDATE"""
+_LOCK_HOLDS_IF_THERE: Final = """
+    INSERT INTO tenants.quota_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
+    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz
+    FROM unnest($2::uuid[], $5::boolean[]) AS asked (order_id, is_noted)
+    WHERE asked.is_noted
+        OR order_id IN (SELECT order_id FROM tenants.quota_hold WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3)
+    ORDER BY asked.order_id
+    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, month, pence, charge"""
 
 _LIMITS: Final = "SELECT orders_per_month, spending_limit_pence FROM tenants.tenant WHERE tenant_id = $1 AND status = 'ACTIVE'"
 
@@ -82,32 +88,48 @@ _ENTER: Final = """
 class QuotaRepository:
     """Loads the holds and months that a group of commands is about, locked, and saves those that changed with the new entries."""
 
+    def __init__(self) -> None:
+        # A month's row stays for ever: which ones are there need not be asked again for every group.
+        self._months_there: set[tuple[TenantId, Month]] = set()
+
     async def load(self, scope: Scope, received: Sequence[Envelope]) -> Quota:
         messages = [envelope.data for envelope in received]
         asked = {month_of(message.placed_at) for message in messages if isinstance(message, ReserveQuota | ChargeOrder)}
         noted = {message.order_id for message in messages if isinstance(message, ReserveQuota | ReleaseQuota | ChargeOrder | RefundOrder)}
-        orders = noted | {message.order_id for message in messages if isinstance(message, OrderCompleted)}
-        if noted:
-            await scope.connection.execute(_ADD_HOLDS, scope.tenant_id, sorted(noted), STEP, scope.now)
-        holds = await _lock_holds(scope, sorted(orders))
+        completed = {message.order_id for message in messages if isinstance(message, OrderCompleted)}
+        holds = await _lock_holds(scope, noted, completed)
         limits = await _limits(scope) if asked else None
         if limits is not None:
-            await scope.connection.execute(_ADD_MONTHS, scope.tenant_id, sorted(asked), scope.now)
+            await self._add_months(scope, {month for month in asked if (scope.tenant_id, month) not in self._months_there})
         refunded = {message.order_id for message in messages if isinstance(message, RefundOrder)}
         charges = await _charges(scope, [order for order in refunded if holds[order].charge is ChargeState.CHARGED])
         used = {hold.month for hold in holds.values() if hold.month is not None and hold.has_place}
         charged = {entry.month for entries in charges.values() for entry in entries}
-        return Quota(limits, await _lock_months(scope, asked | used | charged), holds, Ledger(charges))
+        months = await _lock_months(scope, asked | used | charged)
+        if limits is not None and (gone := asked - months.keys()):
+            # Whoever restored the database to an earlier day did not ask us.
+            await self._add_months(scope, gone)
+            months |= await _lock_months(scope, gone)
+        return Quota(limits, months, holds, Ledger(charges))
+
+    async def _add_months(self, scope: Scope, months: AbstractSet[Month]) -> None:
+        if months:
+            await scope.connection.execute(_ADD_MONTHS, scope.tenant_id, sorted(months), scope.now)
+            scope.once_committed(lambda: self._months_there.update((scope.tenant_id, month) for month in months))
 
     async def save(self, scope: Scope, state: Quota) -> None:
-        """Raises LockedRowMissing."""
-        await _save_months(scope, [usage for usage in state.months.values() if usage.changed])
-        await _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
-        await enter(scope, state.ledger.entered)
+        _save_months(scope, [usage for usage in state.months.values() if usage.changed])
+        _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
+        enter(scope, state.ledger.entered)
 
 
-async def _lock_holds(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, Hold]:
-    rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP)
+async def _lock_holds(scope: Scope, noted: AbstractSet[OrderId], completed: AbstractSet[OrderId]) -> dict[OrderId, Hold]:
+    orders = sorted(noted | completed)
+    if completed <= noted:
+        rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP, scope.now)
+    else:
+        is_noted = [order in noted for order in orders]
+        rows = await scope.connection.fetch(_LOCK_HOLDS_IF_THERE, scope.tenant_id, orders, STEP, scope.now, is_noted)
     return {
         row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["month"], row["pence"], ChargeState(row["charge"]))
         for row in rows
@@ -134,10 +156,10 @@ async def _lock_months(scope: Scope, wanted: Iterable[Month]) -> dict[Month, Usa
     return {row["month"]: Usage(*row) for row in rows}
 
 
-async def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
+def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
     if not months:
         return
-    done = await scope.connection.execute(
+    scope.write(
         _SAVE_MONTHS,
         scope.tenant_id,
         [usage.month for usage in months],
@@ -149,14 +171,14 @@ async def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
         [usage.pence_refunded for usage in months],
         [usage.pence_covered for usage in months],
         scope.now,
+        rows=len(months),
     )
-    require_updated(done, len(months))
 
 
-async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
+def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
     if not holds:
         return
-    done = await scope.connection.execute(
+    scope.write(
         _SAVE_HOLDS,
         scope.tenant_id,
         STEP,
@@ -166,15 +188,15 @@ async def _save_holds(scope: Scope, holds: Sequence[Hold]) -> None:
         [hold.pence for hold in holds],
         [hold.charge.value for hold in holds],
         scope.now,
+        rows=len(holds),
     )
-    require_updated(done, len(holds))
 
 
-async def enter(scope: Scope, entries: Sequence[Entry]) -> None:
+def enter(scope: Scope, entries: Sequence[Entry]) -> None:
     """Add the entries to the ledger."""
     if not entries:
         return
-    await scope.connection.execute(
+    scope.write(
         _ENTER,
         scope.tenant_id,
         [entry.id_in(scope.tenant_id) for entry in entries],

@@ -85,4 +85,4 @@ def _contents() -> tuple[str, str]:
     order = OrderPlaced(order_id=OrderId(uuid4()), shop_id=ShopId(uuid4()), lines=lines, total=600, placed_at=at, vat=amounts)
     moved = machine.start(PLACE_ORDER, SagaId(uuid4()), TenantId(uuid4()), order, at)
     started_by: dict[str, Any] = {"type": name_of(OrderPlaced), "data": order.model_dump(mode="json")}
-    return json.dumps(started_by), json.dumps(to_json(moved.instance))
+    return json.dumps(started_by), to_json(moved.instance)

@@ -55,10 +55,10 @@ def _forgetful_inbox() -> None:
 def _no_outbox() -> None:
     """What was committed is published from memory only: who dies in between has told nobody."""
 
-    async def insert(_outbox: Outbox, *_: Any) -> None:
+    def add_to(_outbox: Outbox, *_: Any) -> None:
         """Nothing is written."""
 
-    Outbox.insert = insert  # type: ignore[method-assign, assignment]  # that is what a mutant is
+    Outbox.add_to = add_to  # type: ignore[method-assign, assignment]  # that is what a mutant is
 
 
 def _fresh_card_keys() -> None:

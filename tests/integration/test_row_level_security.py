@@ -262,9 +262,13 @@ async def nobody_is_set(only: Transactions, pool: AsyncEngine) -> None:
 
 
 async def without_a_tenant(app: Transactions, statement: str, *arguments: object) -> None:
-    async with app.batch() as batch:
-        # Outside every scope, where only a bug of ours could get.
-        await batch._connection.execute(statement, *arguments)
+    # Outside every scope, where only a bug of ours could get.
+    opened = await app.begun(None)
+    try:
+        await opened.connection.execute(statement, *arguments)
+        await opened.commit()
+    finally:
+        await opened.close(is_committed=False)
 
 
 async def changeable(app: Transactions, table: str) -> list[str]:

@@ -27,7 +27,7 @@ from sagas.many import act_on_many
 from sagas.operating import Act, Operating
 from sagas.search import SagaFilter
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
-from services.orders.placing import place
+from services.orders.placing import Placing
 from services.orders.use_cases import AskedOrder
 from services.orders.views import OrderView
 from services.tenants.repository import add_tenant
@@ -115,7 +115,7 @@ async def _place(stage: Stage, many: int) -> None:
             await decide(scope, ORDERS_HANDLES[1], [envelope(tenant_id, message) for message in known])
         asked = AskedOrder(shop_of(tenant_id), (OrderLine(sku=SKU, quantity=1),))
         for _ in range(many // 5):
-            placed = await asyncio.gather(*(place(orders.transaction, tenant_id, asked, None, 0) for _ in range(5)))
+            placed = await asyncio.gather(*(Placing(orders.transaction).place(tenant_id, asked) for _ in range(5)))
             assert all(isinstance(one, OrderView) for one in placed), placed
 
 

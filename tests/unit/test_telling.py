@@ -3,8 +3,8 @@
 from contracts.messages import StepFaulted
 from contracts.sagas import SagaHalted
 from contracts.tenants import QuotaReserved
+from sagas.engine.held import Held
 from sagas.engine.instance import State
-from sagas.engine.instances import Held
 from sagas.engine.telling import event_of
 from sagas.place_order import PLACE_ORDER
 from tests.unit.test_machine_rules import QUOTA, STOCK, Run
