@@ -49,6 +49,8 @@ class Service:
     handles: Callable[[Settings], Sequence[Handles]]
     api: str | None = None
     """Module with `router(transaction, settings)`; imported only by the process that serves it, since workers start quicker without."""
+    admits: bool = False
+    """`router` takes the sweeper's pool as well, to see how much is under way."""
     background: Callable[[Running], Coroutine[Any, Any, None]] | None = None
     finishes: bool = False
     """Once `stopping` is set, `background` ends by itself when what it has begun is finished; any other is cancelled."""
@@ -57,11 +59,12 @@ class Service:
     operators: str | None = None
     """Module with `router(transaction, sweeper_pool, settings)`: routes for people who belong to no tenant."""
 
-    def router(self, transaction: Transactions, settings: Settings) -> "APIRouter | None":
-        """The service's HTTP routes around these transactions, if it has any."""
+    def router(self, transaction: Transactions, settings: Settings, sweeper_pool: AsyncEngine | None = None) -> "APIRouter | None":
+        """The service's HTTP routes around these transactions, if it has any. Without a pool nothing is refused for being too much."""
         if self.api is None:
             return None
-        router: APIRouter = import_module(self.api).router(transaction, settings)
+        given = (transaction, settings, sweeper_pool) if self.admits else (transaction, settings)
+        router: APIRouter = import_module(self.api).router(*given)
         return router
 
     def operators_router(self, transaction: Transactions, sweeper_pool: AsyncEngine, settings: Settings) -> "APIRouter | None":

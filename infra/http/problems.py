@@ -105,7 +105,8 @@ PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     413: _documented("The body is too large"),
     415: _documented("The body is not JSON"),
     422: _documented("Fields are wrong; `errors` names each of them"),
+    429: _documented("Too much of this tenant's is under way; try again after `Retry-After` seconds"),
     500: _documented("A bug; `request_id` finds it in the logs"),
-    503: _documented("A server that is needed cannot be reached; try again after `Retry-After` seconds"),
+    503: _documented("A server that is needed cannot be reached, or too much is under way; try again after `Retry-After` seconds"),
 }
 """Documents the problems of a router's operations: `include_router(..., responses=PROBLEM_RESPONSES)`."""

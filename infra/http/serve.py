@@ -85,7 +85,7 @@ class _Server(uvicorn.Server):
 
 
 def _routers(service: Service, runtime: Runtime, settings: Settings) -> Iterator[tuple[str, APIRouter]]:
-    router = service.router(runtime.transaction, settings)
+    router = service.router(runtime.transaction, settings, runtime.sweeper_pool)
     if router is not None:
         yield service.name, router
     operators = service.operators_router(runtime.transaction, runtime.sweeper_pool, settings)

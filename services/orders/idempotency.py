@@ -1,24 +1,15 @@
 """What was answered under an Idempotency-Key: the same key and body get the same answer, another body is refused.
 
 The row is written in the order's own transaction, so an answer is remembered exactly when its order exists. Two requests with
-one key at once: the second waits at the primary key until the first has committed, and then finds its answer.
+one key at once: in one group the second finds what the first is answered; in two transactions it waits at the primary key until the
+first has committed, finds the row taken, begins anew and reads the answer.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import BaseModel
-
-from contracts.values import OrderId
-from infra.transaction import Scope
-
-_FIND: Final = "SELECT fingerprint, answer FROM orders.idempotency WHERE tenant_id = $1 AND key = $2"
-
-_CLAIM: Final = """
-    INSERT INTO orders.idempotency (tenant_id, key, fingerprint, order_id, answer, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (tenant_id, key) DO NOTHING"""
 
 
 class KeyReused(Exception):
@@ -44,20 +35,3 @@ def claim(key: str | None, body: BaseModel) -> Claim | None:
     # What is not given leaves no trace: a request of before a member existed is still the same request.
     canonical = json.dumps(body.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
     return Claim(key, hashlib.sha256(canonical.encode()).hexdigest())
-
-
-async def remembered(scope: Scope, claim: Claim) -> str | None:
-    """The body that the key was answered with; None if it is new. Raises KeyReused."""
-    row = await scope.connection.fetchrow(_FIND, scope.tenant_id, claim.key)
-    if row is not None and row["fingerprint"] != claim.fingerprint:
-        raise KeyReused(claim.key)
-    return None if row is None else str(row["answer"])
-
-
-async def remember(scope: Scope, claim: Claim, order_id: OrderId, answer: str) -> str:
-    """Keep the answer, or get the one that a request with the same key was given just before. Raises KeyReused.
-
-    If what comes back is not `answer`, the caller writes nothing: the other request has.
-    """
-    done = await scope.connection.execute(_CLAIM, scope.tenant_id, claim.key, claim.fingerprint, order_id, answer, scope.now)
-    return answer if done == "INSERT 0 1" else await remembered(scope, claim) or answer

@@ -10,5 +10,6 @@ SERVICE: Final = Service(
     name="orders",
     handles=lambda _settings: HANDLES,
     api="services.orders.api",
+    admits=True,
     forgets=(Forgets("idempotency", "created_at", lambda settings: settings.idempotency_keep_days),),
 )

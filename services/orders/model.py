@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, DateTime, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from contracts.inventory import ProductListed, ShopOpened
-from contracts.values import ShopId, Sku
+from contracts.values import ShopId, Sku, VatRate
 
 SCHEMA: Final = {"schema": "orders"}
 TIMESTAMP: Final = DateTime(timezone=True)
@@ -58,7 +58,7 @@ class OrderLineRow(SQLModel, table=True):
     vat_pence: int = Field(sa_type=BigInteger)
 
 
-class KnownShop(SQLModel, table=True):
+class ShopRow(SQLModel, table=True):
     """A shop that takes orders, as inventory announced it. `accepts_by_hand`: somebody there accepts or declines each."""
 
     __tablename__ = "shop"
@@ -70,7 +70,7 @@ class KnownShop(SQLModel, table=True):
     accepts_by_hand: bool = False
 
 
-class KnownProduct(SQLModel, table=True):
+class ProductRow(SQLModel, table=True):
     """A product in the newest version that inventory announced. The price includes VAT; `allergen_mask` has 14 bits."""
 
     __tablename__ = "product"
@@ -97,6 +97,24 @@ class IdempotencyRow(SQLModel, table=True):
     order_id: UUID
     answer: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=TIMESTAMP)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownShop:
+    """What placing an order needs to know of its shop."""
+
+    shop_id: ShopId
+    accepts_by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProduct:
+    """What placing an order needs to know of a product: as it is sold now."""
+
+    sku: Sku
+    name: str
+    price_pence: int
+    vat_rate: VatRate
 
 
 @dataclass(slots=True)

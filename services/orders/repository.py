@@ -24,14 +24,12 @@ from contracts.orders import (
     RequestAcceptance,
     WithdrawAcceptance,
 )
-from contracts.values import OrderId, OrderStatus, Rejection, ShopId, Sku, TenantId, mask_of
+from contracts.values import OrderId, OrderStatus, Rejection, ShopId, TenantId, mask_of
 from infra.deferred import Deferred
-from infra.rows import require_updated
 from infra.transaction import Batch, Scope
 from services.orders.acceptance import Acceptance, AcceptanceState
-from services.orders.model import Catalogue, KnownProduct, KnownShop, OrderLineRow, OrderRow
+from services.orders.model import Catalogue, KnownShop, OrderLineRow, OrderRow
 from services.orders.order import Order, OrderBook
-from services.orders.use_cases import PlacedOrder
 
 _BookCommand = ApproveOrder | RejectOrder | MarkOrderCancelled | RequestAcceptance | WithdrawAcceptance
 _DEFERRED: Final = Deferred("orders")
@@ -68,22 +66,7 @@ _SAVE_PRODUCTS: Final = """
         allergen_mask = excluded.allergen_mask
     WHERE known.version < excluded.version"""
 
-_FIND_SHOP: Final = "SELECT shop_id, name, accepts_by_hand FROM orders.shop WHERE tenant_id = $1 AND shop_id = $2"
-
-_FIND_PRODUCTS: Final = """
-    SELECT sku, version, name, price_pence, vat_rate, allergen_mask FROM orders.product
-    WHERE tenant_id = $1 AND sku = ANY($2::text[])"""
-
-_ADD_ORDER: Final = """
-    WITH added AS (
-        INSERT INTO orders.customer_order
-            (tenant_id, order_id, shop_id, status, total_pence, vat_pence, revision, created_at, changed_at, paid_by_card)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $15))
-    INSERT INTO orders.order_line
-        (tenant_id, order_id, position, sku, name, quantity, unit_price_pence, vat_rate, total_pence, vat_pence)
-    SELECT $1, $2, line.number - 1, line.sku, line.name, line.quantity, line.unit_price, line.vat_rate, line.total, line.vat
-    FROM unnest($8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[])
-        WITH ORDINALITY AS line (sku, name, quantity, unit_price, vat_rate, total, vat, number)"""
+_FIND_SHOP: Final = "SELECT shop_id, accepts_by_hand FROM orders.shop WHERE tenant_id = $1 AND shop_id = $2"
 
 _SETTLED: Final = f"{_FIND_ORDERS} AND status NOT IN ('DRAFT', 'PENDING', 'CANCELLING')"
 
@@ -96,7 +79,6 @@ class OrderBookRepository:
         return await lock_orders(scope, {message.order_id for message in messages if isinstance(message, _BookCommand)})
 
     async def save(self, scope: Scope, state: OrderBook) -> None:
-        """Raises LockedRowMissing."""
         await save_orders(scope, state)
 
 
@@ -122,11 +104,11 @@ async def lock_orders(scope: Scope, order_ids: Iterable[OrderId]) -> OrderBook:
 
 
 async def save_orders(scope: Scope, book: OrderBook) -> None:
-    """Write the orders that changed, and tell the sagas that waited for the shop what has become of it. Raises LockedRowMissing."""
+    """Write the orders that changed, and tell the sagas that waited for the shop what has become of it."""
     changed = [order for order in book.orders.values() if order.changed]
     if not changed:
         return
-    done = await scope.connection.execute(
+    scope.write(
         _SAVE_ORDERS,
         scope.tenant_id,
         [order.order_id for order in changed],
@@ -137,8 +119,8 @@ async def save_orders(scope: Scope, book: OrderBook) -> None:
         [order.cancelled_from.value if order.cancelled_from else None for order in changed],
         [order.cancel_reason for order in changed],
         scope.now,
+        rows=len(changed),
     )
-    require_updated(done, len(changed))
     await _tell(scope, [order for order in changed if order.acceptance.ends_wait])
 
 
@@ -164,35 +146,7 @@ async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> Non
 
 async def find_shop(scope: Scope, shop_id: ShopId) -> KnownShop | None:
     row = await scope.connection.fetchrow(_FIND_SHOP, scope.tenant_id, shop_id)
-    return None if row is None else KnownShop(tenant_id=scope.tenant_id, **row)
-
-
-async def find_products(scope: Scope, skus: Iterable[Sku]) -> dict[Sku, KnownProduct]:
-    """Those of the products that are known, by SKU."""
-    rows = await scope.connection.fetch(_FIND_PRODUCTS, scope.tenant_id, sorted(set(skus)))
-    return {row["sku"]: KnownProduct(tenant_id=scope.tenant_id, **row) for row in rows}
-
-
-async def add_order(scope: Scope, order: PlacedOrder) -> None:
-    """Insert the PENDING order and its lines. Every client waits for this one, so it is a single statement, without the ORM."""
-    await scope.connection.execute(
-        _ADD_ORDER,
-        scope.tenant_id,
-        order.order_id,
-        order.shop_id,
-        OrderStatus.PENDING.value,
-        order.total_pence,
-        order.vat_pence,
-        scope.now,
-        [line.sku for line in order.lines],
-        [line.name for line in order.lines],
-        [line.quantity for line in order.lines],
-        [line.unit_price_pence for line in order.lines],
-        [line.vat_rate.value for line in order.lines],
-        [line.total_pence for line in order.lines],
-        [line.vat_pence for line in order.lines],
-        order.placed.payment is not None,
-    )
+    return None if row is None else KnownShop(**row)
 
 
 async def find_order(scope: Scope, order_id: UUID) -> OrderRow | None:

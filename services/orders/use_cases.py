@@ -24,7 +24,7 @@ from contracts.orders import (
     RequestAcceptance,
     WithdrawAcceptance,
 )
-from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, PaymentToken, ShopId, Sku, VatRate
+from contracts.values import PENCE_MAX, QUANTITY_MAX, OrderId, OrderLine, OrderStatus, PaymentToken, ShopId, Sku
 from services.orders.acceptance import AcceptanceState
 from services.orders.model import Catalogue, KnownProduct, KnownShop
 from services.orders.order import Order, OrderBook, UndoneByPlacing
@@ -221,4 +221,4 @@ def _summed(asked: AskedOrder) -> dict[Sku, int]:
 
 
 def _priced(product: KnownProduct, quantity: int) -> PricedLine:
-    return PricedLine.of(product.sku, product.name, quantity, product.price_pence, VatRate(product.vat_rate))
+    return PricedLine.of(product.sku, product.name, quantity, product.price_pence, product.vat_rate)

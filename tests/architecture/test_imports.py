@@ -41,6 +41,7 @@ MUTANTS: Final = (
     Mutant("letters-search", "services/orders/api.py", "import infra.unscoped.letters"),
     Mutant("letters-search", "services/ops/mend/revisions.py", "import infra.unscoped.letters"),
     Mutant("findings-search", "services/ops/desk/letters.py", "import infra.unscoped.findings"),
+    Mutant("backlog-counts", "services/orders/api.py", "import infra.unscoped.backlog"),
     Mutant("reconciling-finds-tenants", "services/inventory/reconciling.py", "import infra.unscoped.tenants"),
     Mutant("replays-search", "services/ops/replay/outcomes.py", "import infra.unscoped.replays"),
     Mutant("commands-on-top", "infra/settings.py", "import infra.cli.plainly"),

@@ -11,12 +11,12 @@ import pytest
 from contracts.values import TenantId
 from infra.settings import Settings
 from infra.transaction import Transactions
-from services.orders.model import IdempotencyRow, KnownProduct, KnownShop, OrderLineRow, OrderRow
+from services.orders.model import IdempotencyRow, OrderLineRow, OrderRow, ProductRow, ShopRow
 from tests.conformance.places import opened
 from tests.integration.ordering import Client, ordering
 from tests.integration.schemas import columns_of, declared_columns
 
-ROWS: Final = (OrderRow, OrderLineRow, KnownShop, KnownProduct, IdempotencyRow)
+ROWS: Final = (OrderRow, OrderLineRow, ShopRow, ProductRow, IdempotencyRow)
 
 
 @pytest.fixture

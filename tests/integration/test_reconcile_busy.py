@@ -19,7 +19,7 @@ from services.ops.books.comparing import Comparing
 from services.orders import repository, use_cases
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
 from services.orders.order import IllegalTransition, Order
-from services.orders.placing import place
+from services.orders.placing import Placing
 from services.orders.use_cases import AskedOrder
 from services.orders.views import OrderView
 from services.tenants.repository import add_tenant
@@ -85,7 +85,7 @@ async def live(orders: Transactions, tenant_id: TenantId, random: Random) -> int
     end = asyncio.get_running_loop().time() + BUSY_S
     while asyncio.get_running_loop().time() < end or len(placed) < ORDERS_MIN:
         asked = AskedOrder(shop_of(tenant_id), (OrderLine(sku=SKU, quantity=random.randint(1, 3)),))
-        view = await place(orders, tenant_id, asked, None, 0)
+        view = await Placing(orders).place(tenant_id, asked)
         assert isinstance(view, OrderView)
         placed.append(OrderId(view.id))
         if random.random() < 0.5:

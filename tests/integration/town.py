@@ -37,7 +37,7 @@ from services.ops import ops_api
 from services.orders import repository, use_cases
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
 from services.orders.order import Order
-from services.orders.placing import place
+from services.orders.placing import Placing
 from services.orders.use_cases import AskedOrder
 from services.orders.views import OrderView
 from services.payments.calling import Calls
@@ -102,7 +102,7 @@ class Town:
     async def place(self, quantity: int = 1, card: str | None = None) -> OrderId:
         """An order, and everything that follows from it."""
         asked = AskedOrder(shop_of(self.tenant_id), (OrderLine(sku=SKU, quantity=quantity),), card and PaymentToken(card))
-        view = await place(self.transactions["orders"], self.tenant_id, asked, None, 0)
+        view = await Placing(self.transactions["orders"]).place(self.tenant_id, asked)
         assert isinstance(view, OrderView), view
         await self.settle()
         return OrderId(view.id)

@@ -27,7 +27,7 @@ from sagas.consumers import coordinator
 from sagas.engine.deadlines import Deadlines
 from sagas.operating import Operating
 from services.orders.consumers import HANDLES as ORDERS_HANDLES
-from services.orders.placing import place
+from services.orders.placing import Placing
 from services.orders.repository import lock_orders, save_orders
 from services.orders.use_cases import AskedOrder, complete_order, prepare_order, ready_order
 from services.payments.calling import Calls
@@ -181,7 +181,7 @@ class World:
         self.now += timedelta(milliseconds=1)
         card = self.random.choice((None, None, None, "tok_ok", REFUSED_TOKEN))
         with suppress(Crash):
-            await place(self.transactions["orders"], tenant.tenant_id, AskedOrder(shop_of(tenant.tenant_id), lines, card), None, 0)
+            await Placing(self.transactions["orders"]).place(tenant.tenant_id, AskedOrder(shop_of(tenant.tenant_id), lines, card))
 
     async def _complete(self) -> None:
         """The customer of some confirmed order has it."""

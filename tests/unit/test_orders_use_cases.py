@@ -28,14 +28,12 @@ from services.orders.use_cases import (
 
 TENANT, SHOP, ORDER = uuid4(), ShopId(uuid4()), OrderId(uuid4())
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-COUNTER = KnownShop(tenant_id=TENANT, shop_id=SHOP, name="Corner shop")
-BY_HAND = KnownShop(tenant_id=TENANT, shop_id=SHOP, name="Cake maker", accepts_by_hand=True)
+COUNTER = KnownShop(SHOP)
+BY_HAND = KnownShop(SHOP, accepts_by_hand=True)
 
 
 def product(sku: str, price_pence: int, vat_rate: VatRate = VatRate.STANDARD) -> KnownProduct:
-    return KnownProduct(
-        tenant_id=TENANT, sku=sku, version=1, name=sku.title(), price_pence=price_pence, vat_rate=vat_rate.value, allergen_mask=0
-    )
+    return KnownProduct(sku, sku.title(), price_pence, vat_rate)
 
 
 def asked(*lines: tuple[str, int]) -> AskedOrder:
