@@ -129,6 +129,14 @@ async def quiet_inventory(open_stage: Stage, tmp_path: Path) -> AsyncIterator[Bu
         yield bug
 
 
+@pytest.fixture(scope="module")
+async def administrator(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Whoever sees all tenants' rows."""
+    connection = await asyncpg.connect(settings.postgres_url)
+    yield connection
+    await connection.close()
+
+
 async def _administer(settings: Settings, statement: str) -> None:
     connection = await asyncpg.connect(settings.postgres_url)
     try:

@@ -28,13 +28,6 @@ async def ops(settings: Settings) -> AsyncIterator[Transactions]:
 
 
 @pytest.fixture
-async def administrator(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def tenant(ops: Transactions) -> TenantId:
     """A tenant with a row in each table of the desk."""
     tenant_id = TenantId(uuid4())

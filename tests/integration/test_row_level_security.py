@@ -32,13 +32,6 @@ pytestmark = pytest.mark.usefixtures("filled")
 
 
 @pytest.fixture(scope="module")
-async def administrator(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture(scope="module")
 async def apps(settings: Settings) -> AsyncIterator[Apps]:
     async with AsyncExitStack() as stack:
         yield {service: await stack.enter_async_context(opened(settings, service)) for service in SERVICES}

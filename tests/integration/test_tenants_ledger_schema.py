@@ -31,13 +31,6 @@ async def transaction(settings: Settings) -> AsyncIterator[Transactions]:
 
 
 @pytest.fixture
-async def administrator(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def charged(transaction: Transactions) -> tuple[TenantId, OrderId]:
     """A tenant with one charged order."""
     tenants, tenant_id, order = LedgerOf(transaction), TenantId(uuid4()), OrderId(uuid4())
