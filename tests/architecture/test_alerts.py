@@ -19,6 +19,7 @@ from services.ops.desk.model import State as LetterState
 
 RULES: Final = Path(__file__).resolve().parents[2] / "infra/deploy/observability/alerts.yaml"
 SHOWN_BY: Final = (
+    "infra.backlog",
     "infra.consumer",
     "infra.ladder",
     "infra.parking",
