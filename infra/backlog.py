@@ -1,5 +1,6 @@
 """Admission: no more is taken in than can be done within some seconds. Beyond that clients are asked to come again.
 
+How much that is follows from how fast it went of late: a slow machine's deadlines are as short as a fast one's.
 What is under way is counted in the database when somebody asks and the last count is no longer fresh; in between, what this process
 takes in itself is added. So a full platform refuses without asking anybody, an idle one counts nothing, and several processes
 together take in at most what they do in one such interval more. One tenant may take up a share only: it is refused with 429 while others
@@ -12,7 +13,8 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from prometheus_client import Counter as Total
@@ -24,7 +26,7 @@ from contracts.values import TenantId
 from infra import clock
 from infra.retry import DRIVER_ERRORS
 from infra.settings import Settings
-from infra.unscoped.backlog import OrdersUnderWay
+from infra.unscoped.backlog import Counted, OrdersUnderWay
 
 _log: Final = logging.getLogger(__name__)
 _under_way: Final = Gauge("oaas_backlog", "What is under way in all tenants, as this process last counted it")
@@ -34,6 +36,8 @@ FRESH_S: Final = 0.5
 """Age at which a count is done again."""
 USABLE_S: Final = 2.0
 """Age at which a count is worth nothing any more: whoever asks then waits for the next."""
+LEARNED_WITHIN_S: Final = 5.0
+"""Longest time between two counts that say how fast it goes."""
 LOOK_MAX_S: Final = 2.0
 """Longest that a request waits for a count."""
 RETRY_AFTER_MAX_S: Final = 30
@@ -51,21 +55,34 @@ class TooMuch(Exception):
 
 
 class Count(Protocol):
-    """What is under way by tenant, as the database has it; at most `most` are counted."""
+    """What is under way, as the database has it; at most `most` are counted."""
 
-    async def count(self, now: datetime, most: int) -> dict[TenantId, int]: ...
+    async def count(self, now: datetime, since: datetime, most: int) -> Counted: ...
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """`seconds` of work, but no fewer than `least` and no more than `most`; `share`: the part of it that one tenant may take up."""
+
+    least: int
+    most: int
+    seconds: float
+    share: float
+
+    def at(self, per_second: float) -> int:
+        """What may be under way while so many are done a second."""
+        return min(self.most, max(self.least, int(per_second * self.seconds)))
 
 
 class Backlog:
-    """What is under way, as one process sees it. `most`: in all; `share`: the part of it that one tenant may take up."""
+    """What is under way, as one process sees it."""
 
-    def __init__(self, count: Count, time: Callable[[], datetime], most: int, share: float) -> None:
+    def __init__(self, count: Count, time: Callable[[], datetime], bounds: Bounds) -> None:
         self._count = count
         self._time = time
-        self._most = most
-        self._tenant_most = max(1, int(most * share))
-        self._used = _Counted(Counter(), -math.inf)
-        self._next: _Counted | None = None
+        self._bounds = bounds
+        self._used = _Seen(-math.inf, datetime.min.replace(tzinfo=UTC))
+        self._next: _Seen | None = None
         self._looking: asyncio.Task[None] | None = None
         self._open = Counter[TenantId]()
         self._per_second = 0.0
@@ -84,14 +101,16 @@ class Backlog:
                 del self._open[tenant_id]
 
     def _require(self, tenant_id: TenantId) -> None:
-        over = self._used.total + self._open.total() - self._most
+        most = self._bounds.at(self._per_second)
+        over = self._used.total + self._open.total() - most
         if over >= 0:
             _refused.labels("platform").inc()
-            raise TooMuch(self._retry_after_s(over + self._most // 10), tenant=False)
-        over = self._used.under_way[tenant_id] + self._open[tenant_id] - self._tenant_most
+            raise TooMuch(self._retry_after_s(over + most // 10), tenant=False)
+        tenant_most = max(1, int(most * self._bounds.share))
+        over = self._used.under_way[tenant_id] + self._open[tenant_id] - tenant_most
         if over >= 0:
             _refused.labels("tenant").inc()
-            raise TooMuch(self._retry_after_s(over + self._tenant_most // 10), tenant=True)
+            raise TooMuch(self._retry_after_s(over + tenant_most // 10), tenant=True)
 
     def _retry_after_s(self, until_done: int) -> int:
         """Until so many are done at the speed of late, a tenth of the bound at least: else all would come back to fight for one place."""
@@ -108,52 +127,57 @@ class Backlog:
         if now_s - self._used.at_s <= FRESH_S:
             return
         if self._next is None:
-            self._next = _Counted(Counter(), now_s)
+            self._next = _Seen(now_s, self._time())
             self._looking = asyncio.create_task(self._look(self._next), name="backlog counted")
         if self._looking is not None and now_s - self._used.at_s > USABLE_S:
             await asyncio.wait((self._looking,), timeout=LOOK_MAX_S)
 
-    async def _look(self, counted: "_Counted") -> None:
+    async def _look(self, seen: "_Seen") -> None:
         try:
-            counted.found(await self._count.count(self._time(), self._most + 1))
-            self._learn_speed(counted)
+            counted = await self._count.count(seen.at, self._used.at, self._bounds.most + 1)
+            self._learn_speed(counted, seen)
+            seen.found(counted.under_way)
         except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
             # Then it is the orders' own transactions that fail, and say so.
             _log.warning("cannot count what is under way; nothing is refused for it", extra={"error": repr(error)})
         finally:
-            self._used, self._next = counted, None
-            _under_way.set(counted.total)
+            self._used, self._next = seen, None
+            _under_way.set(seen.total)
 
-    def _learn_speed(self, counted: "_Counted") -> None:
-        done = self._used.total - (counted.total - counted.added)
-        took_s = counted.at_s - self._used.at_s
-        if done > 0 and took_s < math.inf:
-            # What other processes took in meanwhile makes it look slower than it is: who comes back then finds more room.
-            self._per_second += (done / took_s - self._per_second) * (_SMOOTH if self._per_second else 1)
+    def _learn_speed(self, counted: Counted, seen: "_Seen") -> None:
+        took_s = seen.at_s - self._used.at_s
+        if took_s > LEARNED_WITHIN_S:
+            return  # What happened in so long a time says nothing of how fast it goes now.
+        # Of what was under way the last time, whoever took it in; what came and went since then is not seen, and not missed.
+        done = self._used.before - (sum(counted.under_way.values()) - counted.newer)
+        self._per_second += (max(0, done) / took_s - self._per_second) * (_SMOOTH if self._per_second else 1)
 
 
-class _Counted:
+class _Seen:
     """What was under way when it was counted, and what this process has taken in since the counting began."""
 
-    def __init__(self, under_way: Counter[TenantId], at_s: float) -> None:
-        self.under_way = under_way
+    def __init__(self, at_s: float, at: datetime) -> None:
         self.at_s = at_s
-        self.added = 0
+        self.at = at
+        self.under_way = Counter[TenantId]()
+        self.before = 0
+        """As it was counted."""
         self.total = 0
 
     def add(self, tenant_id: TenantId) -> None:
         self.under_way[tenant_id] += 1
-        self.added += 1
         self.total += 1
 
     def found(self, numbers: Mapping[TenantId, int]) -> None:
         self.under_way.update(numbers)
-        self.total = self.under_way.total()
+        self.before = sum(numbers.values())
+        self.total += self.before
 
 
 def backlog_of(sweeper_pool: AsyncEngine, settings: Settings) -> Backlog:
     """Of the platform's orders, with its bounds as they are set."""
-    return Backlog(OrdersUnderWay(sweeper_pool), clock.now, settings.backlog_max, settings.backlog_tenant_share)
+    bounds = Bounds(settings.backlog_min, settings.backlog_max, settings.backlog_s, settings.backlog_tenant_share)
+    return Backlog(OrdersUnderWay(sweeper_pool), clock.now, bounds)
 
 
 @asynccontextmanager

@@ -46,11 +46,13 @@ class Settings(BaseSettings):
     body_bytes_max: Count = Field(1_048_576, description="largest request body, bytes")
     wait_max_s: Seconds = Field(30, description="longest `Prefer: wait` that is granted, seconds")
     commit_requests_max: Count = Field(100, description="most requests at one process that share a commit")
-    backlog_max: Count = Field(
-        5_000, description="orders under way on the platform above which new ones are refused with 503; those that wait for people excepted"
+    backlog_s: Seconds = Field(
+        5, description="work at the speed of late, in seconds, above which new orders are refused with 503; less than the sagas' deadlines"
     )
+    backlog_min: Count = Field(500, description="orders under way that are always taken in, however slow it went of late")
+    backlog_max: Count = Field(5_000, description="orders under way above which new ones are refused, however fast it went of late")
     backlog_tenant_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.25, description="part of OAAS_BACKLOG_MAX that one tenant may take up; above it its orders are refused with 429"
+        0.25, description="part of what may be under way that one tenant may take up; above it its orders are refused with 429"
     )
     projection_patience_s: Annotated[float, Field(ge=0)] = Field(
         1.0, description="how long an unknown SKU or shop is looked for again before 422, seconds"

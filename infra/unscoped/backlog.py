@@ -3,6 +3,8 @@
 It has its importers listed in the import contracts: only what keeps the platform from taking in more than it can do.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,11 +17,19 @@ _CARD_WITHIN: Final = timedelta(seconds=10)
 """Time in which an order that is paid by card has come to its card."""
 # What waits for somebody in a shop, or for a card, keeps nobody busy. The bound is a literal: so the plan is one for a few rows.
 _UNDER_WAY: Final = """
-    SELECT tenant_id, count(*) FROM (
-        SELECT tenant_id FROM orders.customer_order
+    SELECT tenant_id, count(*), count(*) FILTER (WHERE created_at > :since) FROM (
+        SELECT tenant_id, created_at FROM orders.customer_order
         WHERE status = 'PENDING' AND acceptance <> 'WAITING' AND (NOT paid_by_card OR created_at > :card_since)
         LIMIT {most}) AS under_way
     GROUP BY tenant_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is under way by tenant, and how many of all of them began since the count before."""
+
+    under_way: Mapping[TenantId, int]
+    newer: int
 
 
 class OrdersUnderWay:
@@ -28,8 +38,9 @@ class OrdersUnderWay:
     def __init__(self, pool: AsyncEngine) -> None:
         self._pool = pool
 
-    async def count(self, now: datetime, most: int) -> dict[TenantId, int]:
-        """By tenant; at most `most` of them are looked at."""
+    async def count(self, now: datetime, since: datetime, most: int) -> Counted:
+        """At most `most` of them are looked at."""
+        given = {"card_since": now - _CARD_WITHIN, "since": since}
         async with self._pool.connect() as connection:
-            rows = await connection.execute(text(_UNDER_WAY.format(most=int(most))), {"card_since": now - _CARD_WITHIN})
-            return {TenantId(tenant_id): number for tenant_id, number in rows}
+            rows = (await connection.execute(text(_UNDER_WAY.format(most=int(most))), given)).all()
+        return Counted({TenantId(tenant_id): number for tenant_id, number, _ in rows}, sum(newer for _, _, newer in rows))

@@ -45,7 +45,7 @@ _THREADS: Final = 1
 _WARM_S: Final = 3
 _SETTLED_WITHIN_S: Final = 60.0
 _STOP: Final[Escalation] = ((signal.SIGTERM, 5), (signal.SIGKILL, 5))
-_UNBOUNDED: Final = {"OAAS_BACKLOG_MAX": "10000000", "OAAS_BACKLOG_TENANT_SHARE": "1"}
+_UNBOUNDED: Final = {"OAAS_BACKLOG_MIN": "10000000", "OAAS_BACKLOG_MAX": "10000000", "OAAS_BACKLOG_TENANT_SHARE": "1"}
 """Nobody works them off here."""
 _LUA: Final = Path(__file__).with_name("ingress.lua")
 _UNDER_WAY: Final = "SELECT (SELECT count(*) FROM orders.customer_order WHERE status = 'PENDING'), (SELECT count(*) FROM orders.outbox)"

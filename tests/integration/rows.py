@@ -20,7 +20,7 @@ _LETTER: Final = (
 STANDING: Final = {
     # Which tenants there are: their books are compared inside each.
     "inventory.stock_hold": ("tenant_id",),
-    "orders.customer_order": ("tenant_id",),
+    "orders.customer_order": ("tenant_id", "status", "acceptance", "paid_by_card", "created_at"),
     "tenants.tenant": ("tenant_id",),
     "ops.audit": ("tenant_id", "id", "at", "actor", "verb", "replay_id", "letter_id", "outcome", "is_copy"),
     "ops.finding": ("tenant_id", "id", "kind", "first_seen", "gone_at", "accepted_at"),

@@ -182,7 +182,7 @@ async def test_who_works_across_tenants_is_refused_a_body(settings: Settings, ro
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetch("SELECT body FROM orders.outbox")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetch("SELECT status FROM orders.customer_order")
+            await connection.fetch("SELECT total_pence FROM orders.customer_order")
     finally:
         await connection.close()
 

@@ -9,7 +9,8 @@ import pytest
 from contracts.values import TenantId
 from infra import backlog as module
 from infra import clock
-from infra.backlog import RETRY_AFTER_MAX_S, Backlog, TooMuch
+from infra.backlog import RETRY_AFTER_MAX_S, Backlog, Bounds, TooMuch
+from infra.unscoped.backlog import Counted
 
 ONE, OTHER, THIRD = (TenantId(UUID(int=number)) for number in (1, 2, 3))
 
@@ -22,16 +23,16 @@ class Books:
         self.looks = 0
         self.failure: Exception | None = None
 
-    async def count(self, now: datetime, most: int) -> dict[TenantId, int]:  # noqa: ARG002 - the port's shape
+    async def count(self, now: datetime, since: datetime, most: int) -> Counted:  # noqa: ARG002 - the port's shape
         self.looks += 1
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        return dict(self.under_way)
+        return Counted(dict(self.under_way), 0)
 
 
-def backlog(books: Books, most: int = 10, share: float = 0.5) -> Backlog:
-    return Backlog(books, clock.now, most, share)
+def backlog(books: Books, most: int = 10, share: float = 0.5, least: int = 0, seconds: float = 5) -> Backlog:
+    return Backlog(books, clock.now, Bounds(least or most, most, seconds, share))
 
 
 async def take_in(backlog: Backlog, tenant_id: TenantId, times: int = 1) -> None:
@@ -50,7 +51,7 @@ async def refused(backlog: Backlog, tenant_id: TenantId) -> TooMuch:
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look is a new one."""
     monkeypatch.setattr(module, "FRESH_S", -1)
-    monkeypatch.setattr(module, "USABLE_S", -1)
+    monkeypatch.setattr(module, "USABLE_S", 0)
 
 
 async def test_a_tenant_over_its_share_waits_while_others_are_served() -> None:
@@ -125,3 +126,21 @@ async def test_who_is_refused_is_told_when_there_will_be_room(no_wait: None, mon
     await take_in(own, ONE)
     books.under_way = {ONE: 100_000}
     assert (await refused(own, ONE)).retry_after_s == RETRY_AFTER_MAX_S
+
+
+async def test_how_much_may_be_under_way_follows_from_how_fast_it_goes(no_wait: None) -> None:
+    books = Books(t1=100)
+    own = backlog(books, most=1000, share=1, least=10)
+    assert not (await refused(own, OTHER)).tenant
+    books.under_way = {ONE: 60}
+    await asyncio.sleep(0.05)  # 40 in so long: hundreds a second
+    await take_in(own, OTHER)
+    for _ in range(12):
+        await asyncio.sleep(0.02)
+        await own._look_if_old()
+    assert not (await refused(own, OTHER)).tenant
+
+
+def test_the_bounds_hold_however_fast_or_slow_it_goes() -> None:
+    bounds = Bounds(least=10, most=100, seconds=5, share=1)
+    assert [bounds.at(speed) for speed in (0, 1, 4, 1_000)] == [10, 10, 20, 100]
