@@ -54,6 +54,8 @@ def open_pool(settings: Settings, service: str, role: str, connections: int) -> 
             "timeout": settings.connect_timeout_s,
             "server_settings": {
                 "application_name": f"oaas {service} {role}",
+                # Planning a statement with arrays anew each time costs more than running it, and an index is right at every size.
+                **({"plan_cache_mode": "force_generic_plan"} if role == "app" else {}),
                 "statement_timeout": f"{int(settings.statement_timeout_s * 1000)}",
                 "idle_in_transaction_session_timeout": f"{int(settings.statement_timeout_s * 1000)}",
             },
