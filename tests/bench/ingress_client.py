@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import urlsplit
 
+from infra.dev.ports import LOOPBACK
 from tests.bench.figures import Latency
 
 _TICK_S: Final = 0.002
@@ -70,7 +71,8 @@ class OpenLoop:
 
     def __init__(self, url: str, requests: Iterator[bytes], connections: int, answers: Answers | None = None) -> None:
         """`answers`: where they are to be added."""
-        self._address = urlsplit(url)
+        address = urlsplit(url)
+        self._host, self._port = address.hostname or LOOPBACK, address.port or 80
         self._requests = requests
         self._connections_max = connections
         self._all: list[_Connection] = []
@@ -124,7 +126,7 @@ class OpenLoop:
     async def _connect(self, many: int) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(many):
-            _, connection = await loop.create_connection(lambda: _Connection(self), self._address.hostname, self._address.port)
+            _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
             self._all.append(connection)
             self._free.append(connection)
 
