@@ -46,7 +46,8 @@ _DRAINED_WITHIN_S: Final = 120.0
 _UNDER_WAY: Final = """
     SELECT (SELECT count(*) FROM orders.customer_order WHERE status = 'PENDING') AS pending,
         (SELECT count(*) FROM orders.outbox) + (SELECT count(*) FROM sagas.outbox) + (SELECT count(*) FROM inventory.outbox)
-        + (SELECT count(*) FROM tenants.outbox) AS outbox"""
+        + (SELECT count(*) FROM tenants.outbox) AS outbox,
+        (SELECT count(*) FROM sagas.saga WHERE state NOT IN ('COMPLETED', 'ABANDONED')) AS sagas"""
 _DONE: Final = "SELECT count(*) FROM orders.customer_order WHERE status <> 'PENDING'"
 _ENDS: Final = """
     SELECT extract(epoch FROM created_at)::float8 AS began, extract(epoch FROM pg_xact_commit_timestamp(xmin) - created_at)::float8 AS took
@@ -158,7 +159,7 @@ class Overload:
         while True:
             row = await self.running.administrator.fetchrow(_UNDER_WAY)
             assert row is not None
-            if row["pending"] == row["outbox"] == 0:
+            if row["pending"] == row["outbox"] == row["sagas"] == 0:
                 return time.monotonic() - began
             if time.monotonic() - began > _DRAINED_WITHIN_S:
                 raise WrongEndState("overload", dict(row), "nothing under way")
