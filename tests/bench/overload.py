@@ -194,7 +194,9 @@ async def measure(home: Path, seconds: float, overrides: Mapping[str, str], say:
             say(f"drained {await tried.drained():.1f} s after the last order")
         finally:
             watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        (ended,) = await asyncio.gather(watching, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
         await tried.check()
         await watch.add_ends()
         await books.close()
