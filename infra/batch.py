@@ -5,6 +5,7 @@ tenants sorted; within a tenant first the inbox, then what the repositories lock
 pure and sees what its neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
@@ -31,6 +32,7 @@ from infra.transaction import Scope, Transactions
 Replays = Mapping[tuple[TenantId, UUID], Sequence[Replay]]
 """By tenant and message id: those replays of which the desk waits to hear."""
 _NONE: Final[Replays] = MappingProxyType({})
+AT_ONCE: Final = 4
 
 
 class NotHandled(Exception):
@@ -51,8 +53,10 @@ class UndeclaredReply(TypeError):
 class Batches:
     """Handles batches for one service."""
 
-    def __init__(self, transaction: Transactions, table: Sequence[Handles]) -> None:
+    def __init__(self, transaction: Transactions, table: Sequence[Handles], at_once: int = AT_ONCE) -> None:
+        """At most `at_once` batches are under way: what waits for a turn here does not wait for a connection, which has a time-out."""
         self._transaction = transaction
+        self._turns = asyncio.Semaphore(at_once)
         self._service: Final = transaction.service
         self._inbox = Inbox(self._service)
         self._suspects = Suspects(self._service)
@@ -60,6 +64,8 @@ class Batches:
         self._questions = Questions(self._service)
         self._handles = table
         self._table = {message: handles for handles in table for message in handles.decide}
+        # Asked of a class that is known to be there; isinstance() of pydantic's classes takes longer than deciding.
+        self._commands = frozenset(message for message in self._table if issubclass(message, Command))
 
     async def commit(self, envelopes: Iterable[Envelope], *, suspected: bool = False, replays: Replays = _NONE) -> None:
         """Handle all of them in one transaction and hand what they cause to the relay; raises and changes nothing otherwise."""
@@ -69,7 +75,7 @@ class Batches:
                 raise NotHandled(self._service, envelope.type)
             # The same envelope twice in a batch is one message.
             groups.setdefault(envelope.tenantid, {})[Key(envelope.type, envelope.id)] = envelope
-        async with self._transaction.batch() as batch:
+        async with self._turns, self._transaction.batch() as batch:
             batch.received = [envelope for group in groups.values() for envelope in group.values()]
             for tenant_id in sorted(groups, key=attrgetter("int")):  # as UUIDs compare, and a hundred times faster
                 async with batch.scope(tenant_id) as scope:
@@ -78,7 +84,7 @@ class Batches:
                         await self._suspects.clear(scope.connection, tenant_id, [envelope.id for envelope in groups[tenant_id].values()])
 
     async def _group(self, scope: Scope, group: dict[Key, Envelope], replays: Replays) -> None:
-        asked = [envelope for envelope in group.values() if is_question(envelope)]
+        asked = [envelope for envelope in group.values() if type(envelope.data) not in self._table and is_question(envelope)]
         if messages := {key: envelope for key, envelope in group.items() if not is_question(envelope)} if asked else group:
             fresh = await self._handle(scope, messages)
             if replays:
@@ -138,7 +144,7 @@ class Batches:
                 reply = handles.decide[type(envelope.data)](envelope, state)
                 if reply is LATER:
                     later.append(envelope)
-                elif isinstance(envelope.data, Command):
+                elif type(envelope.data) in self._commands:
                     answers[key] = self._answer(scope, envelope, reply, traceparent)
             # Before they are saved: what one of the group asked for may be answered by what its neighbours have changed.
             await self._deferred.note(scope, later)

@@ -59,7 +59,6 @@ class Gathering(Generic[Asked, Told]):
         self._waiting: deque[_Waiting[Asked, Told]] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._under_way = 0
-        self._sizes = _sizes.labels(transaction.service)
 
     async def ask(self, tenant_id: TenantId, asked: Asked) -> Told:
         """The answer, once it is committed. Whoever is cancelled before its turn is not served."""
@@ -103,7 +102,7 @@ class Gathering(Generic[Asked, Told]):
                 async with batch.scope(tenant_id) as scope:
                     told = await self._serve(scope, [waiting.asked for waiting in tenants[tenant_id]])
                 answers += zip(tenants[tenant_id], told, strict=True)
-        self._sizes.observe(len(group))
+        _sizes.labels(self._transaction.service).observe(len(group))
         for waiting, answer in answers:
             waiting.tell(answer)
 

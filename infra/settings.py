@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     statement_timeout_s: Seconds = Field(30, description="longest single statement, seconds")
     connect_timeout_s: Seconds = Field(5, description="longest wait for a database or broker connection, seconds")
 
-    batch_envelopes_max: Count = Field(250, description="most envelopes that a consumer takes into one transaction")
+    batch_envelopes_max: Count = Field(1000, description="most envelopes that a consumer takes into one transaction")
     prefetch_frames: Count = Field(100, description="frames that the broker hands to one consumer ahead of its acks")
     retries_max: Count = Field(
         8,
@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     outage_backoff_max_s: Seconds = Field(1, description="longest pause between two looks for a lost database or broker, seconds")
     deaths_max: Count = Field(3, description="processes that one envelope may kill before it is parked untried")
 
-    frame_envelopes_max: Count = Field(100, description="most envelopes in one frame")
-    frame_bytes_max: Count = Field(1_000_000, description="a frame is closed once its body is larger than this, bytes")
+    frame_envelopes_max: Count = Field(1000, description="most envelopes in one frame")
+    frame_bytes_max: Count = Field(500_000, description="a frame is closed once its body is larger than this, bytes")
     publish_timeout_s: Seconds = Field(10, description="longest wait for the broker's confirm, seconds")
     unpublished_max: Count = Field(20_000, description="envelopes waiting for their confirm above which consuming pauses")
     resend_after_s: Seconds = Field(5, description="age at which a row still in the outbox is sent again, seconds; later ever less often")

@@ -6,6 +6,7 @@ get spans; the others carry their context along at no cost. Log lines are JSON w
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from infra.settings import Settings
 
 _FIELDS: Final = ("tenant", "saga", "trace", "message_id", "queue", "error", "fingerprint", "attempt", "count")
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_TRACE: Final = "0" * 32
+_SAMPLED: Final = frozenset("13579bdf")
 _tracer: Final = trace.get_tracer("oaas")
 
 
@@ -88,14 +92,15 @@ def current_traceparent() -> str | None:
 
 def trace_id_of(traceparent: str | None) -> str | None:
     """The 32 hexadecimal digits that name the journey; None if there is none or it is malformed."""
-    context = _read(traceparent)
-    return f"{context.trace_id:032x}" if context else None
+    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    return found["trace"] if found and found["trace"] != _NO_TRACE else None
 
 
 @contextmanager
 def step_of_journey(envelope: Envelope, service: str) -> Iterator[str | None]:
     """A span around the handling of one envelope, if its journey is sampled; yields the traceparent to pass on."""
-    parent = _read(envelope.traceparent)
+    # Nearly all are not, and say so with their last digit: they are not parsed.
+    parent = _read(envelope.traceparent) if envelope.traceparent and envelope.traceparent[-1] in _SAMPLED else None
     if parent is None or not parent.trace_flags.sampled:
         yield envelope.traceparent
         return

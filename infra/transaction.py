@@ -232,25 +232,32 @@ class Transactions:
         """A connection in a new transaction inside the tenant, both in one round trip. For this file only."""
         # A UUID's text, or nothing, needs no quoting; a statement with parameters could not begin the transaction as well.
         begin = f"BEGIN; SELECT set_config('{TENANT_SETTING}', '{'' if tenant_id is None else UUID(int=tenant_id.int)}', true)"
-        tries_left = self._connections_max
+        stale_left = self._connections_max
         while True:
             bind = await self._pool.connect()
             try:
-                connection = (await bind.get_raw_connection()).driver_connection
-                assert connection is not None
-                await connection.execute(begin)
-            except BaseException as error:
-                await bind.invalidate()
-                await bind.close()
-                tries_left -= 1
+                return await _begun_on(bind, begin)
+            except (*DRIVER_ERRORS, OSError) as error:
                 # It died while it lay in the pool, with all others there. Nothing has happened on it: a new one will do.
-                if ending_of(error) is not Ending.OUTAGE or tries_left < 0:
+                stale_left -= 1
+                if ending_of(error) is not Ending.OUTAGE or stale_left < 0:
                     raise
-            else:
-                return _Open(bind, connection)
 
     @property
     def _connections_max(self) -> int:
         pool = self._pool.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         return pool.size()
+
+
+async def _begun_on(bind: AsyncConnection, begin: str) -> _Open:
+    try:
+        connection = (await bind.get_raw_connection()).driver_connection
+        assert connection is not None
+        await connection.execute(begin)
+    except BaseException:
+        # In which state it is nobody knows: nobody is to get it again.
+        await bind.invalidate()
+        await bind.close()
+        raise
+    return _Open(bind, connection)

@@ -22,6 +22,7 @@ from contracts.addresses import queues_of, shard_in
 from infra.batch import Batches
 from infra.broker import close, connect, expect_it_takes_messages, open_broker
 from infra.build import build
+from infra.collecting import settle_down
 from infra.consumer import Consumer
 from infra.deliveries import Delivery
 from infra.errors import Outage
@@ -90,6 +91,7 @@ class Worker:
             tasks += [runtime.sweep for runtime in runtimes]
             tasks.append(asyncio.create_task(self._shards.watch(self._settings), name="shards"))
             self._consumes = True
+            settle_down()
             await self._consuming.start()
             self._announce()
             await self._until_stopped(tasks)
@@ -99,7 +101,8 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, service: Service, runtime: Runtime) -> list[asyncio.Task[None]]:
-        batches = Batches(runtime.transaction, service.handles(self._settings))
+        # Two connections are left for what else a service does: its timers, its sweeper.
+        batches = Batches(runtime.transaction, service.handles(self._settings), max(1, self._settings.pool_connections - 2))
         make = partial(Consumer, batches=batches, transaction=runtime.transaction, relay=runtime.relay, settings=self._settings)
         consumers = [make(queue) for queue in self._queues(service, 0)]
         for consumer in consumers:

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.addresses import COORDINATOR, DESK
+from contracts.addresses import COORDINATOR, DESK, SHARDS
 from infra.dev.logs import tail
 from infra.dev.ports import LOOPBACK, is_free, kept_port
 from infra.dev.processes import NotReady, Supervisor
@@ -113,7 +113,10 @@ def platform(
         port = api_port if is_free(api_port) else kept_port(home / "api.port")
         environment = {**os.environ, **_environment(home, servers, port), **(overrides or {})}
         acquirer = _acquirer(home, environment, port)
-        _migrate(home, {**environment, **_administrators(servers)}, say)
+        is_spread = environment.get("OAAS_SHARDS", str(SHARDS)) != str(SHARDS)
+        if is_spread:
+            servers.finish()
+        _migrate(home, {**environment, **_administrators(servers, is_spread=is_spread)}, say)
         supervisor = stack.enter_context(Supervisor(home))
         say(f"starting the API and the workers of {', '.join(workers)}")
         if acquirer:
@@ -178,10 +181,11 @@ def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
     }
 
 
-def _administrators(servers: Servers) -> dict[str, str]:
-    """What only `migrate` is told. Our own RabbitMQ loads its definitions when it boots: nothing is left to do there, and to wait for."""
+def _administrators(servers: Servers, *, is_spread: bool) -> dict[str, str]:
+    """What only `migrate` is told. Our own RabbitMQ loads the definitions of the usual number of shards when it boots: nothing is left
+    to do there then, and to wait for."""
     given = {"OAAS_POSTGRES_URL": servers.postgres_url}
-    return given if servers.rabbitmq is None else given | {"OAAS_RABBITMQ_MANAGEMENT_URL": ""}
+    return given if servers.rabbitmq is None or is_spread else given | {"OAAS_RABBITMQ_MANAGEMENT_URL": ""}
 
 
 def _acquirer(home: Path, environment: dict[str, str], api_port: int) -> list[str]:

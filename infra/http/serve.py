@@ -14,6 +14,7 @@ from faststream.rabbit import RabbitBroker
 from infra import clock
 from infra.broker import close, connect, open_broker
 from infra.build import build
+from infra.collecting import settle_down
 from infra.http import create_app
 from infra.http.health import Check
 from infra.http.verifier import Verifier
@@ -61,6 +62,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
             runtime.sweep.add_done_callback(lambda _: server.leave())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, server.leave)
+        settle_down()
         await server.serve()
         # All at once: in an outage each takes the whole bound.
         await asyncio.gather(*(runtime.relay.drain(settings.drain_s) for runtime in runtimes.values()))

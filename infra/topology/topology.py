@@ -23,6 +23,7 @@ from infra.topology.management import Management, management
 _log: Final = logging.getLogger(__name__)
 _SAYS_ANEW_S: Final = 12.0
 """Queues say what they obey every five seconds; one that still obeys something else after two of those is not only late."""
+_TOLD_MAX: Final = 10
 _LOOK_EVERY_S: Final = 0.5
 
 
@@ -74,7 +75,8 @@ async def refuse_a_mismatch(settings: Settings) -> None:
         await starting.until_it_answers()
     # While `apply` adds shards, processes with fewer are not to be in its way.
     if wrong := await mismatches(settings, also_former=False):
-        told = "; ".join(f"{one}. Mend it: {one.mend}" if one.mend != MEND else str(one) for one in wrong)
+        told = "; ".join(f"{one}. Mend it: {one.mend}" if one.mend != MEND else str(one) for one in wrong[:_TOLD_MAX])
+        told += f"; and {len(wrong) - _TOLD_MAX} others" if len(wrong) > _TOLD_MAX else ""
         raise Misconfigured(f"RabbitMQ's topology is not that of this release: {told}. Run `{MEND}`; `oaas check topology` says more.")
 
 

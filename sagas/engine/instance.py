@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID, uuid5
 
@@ -181,10 +181,7 @@ class Instance(Generic[E, W]):
 
     def changed(self, **changes: Any) -> "Instance[E, W]":
         """This instance with other values in these fields."""
-        copy = _changed(self, changes)
-        if "askings" in changes:
-            copy.__dict__.pop("so_far", None)
-        return copy
+        return _changed(self, changes)
 
     def with_asking(self, changed: Asking) -> "Instance[E, W]":
         """This instance with one asking changed, or added at the end."""
@@ -192,11 +189,10 @@ class Instance(Generic[E, W]):
             return self.changed(askings=(*self.askings, changed))
         return self.changed(askings=tuple(changed if a.phase is changed.phase and a.step == changed.step else a for a in self.askings))
 
-    @cached_property
+    @property
     def so_far(self) -> SoFar:
         """The successful answers to the steps."""
-        answered = (a.reply for a in self.askings if a.phase is Phase.ASK and a.status is Status.ANSWERED)
-        return SoFar(tuple(reply for reply in answered if reply is not None))
+        return SoFar(tuple([a.reply for a in self.askings if a.status is Status.ANSWERED and a.phase is Phase.ASK and a.reply is not None]))
 
 
 def to_json(instance: Instance[E, W], name_of: Callable[[type[Message]], str] = catalog.name_of) -> str:

@@ -240,9 +240,9 @@ class Move(Generic[E, W]):
         self._send(changed, Kind.ASKED_AGAIN)
 
     def _ask_what_is_needed(self, group: tuple[Step[E, W], ...]) -> None:
-        so_far = self.instance.so_far
+        before = self.instance
         for step in group:
-            if step.when is None or step.when(self.instance.order, so_far):
+            if step.when is None or step.when(before.order, before.so_far):
                 self._ask(Phase.ASK, step.name)
             else:
                 # No fact of the history: it follows from the order, and most orders need few of the steps that any may need.

@@ -63,7 +63,7 @@ async def send_and_fail(inventory: Parts) -> None:
 
 
 async def test_frames_are_one_envelope_when_idle_and_grow_under_load(stage: Stage) -> None:
-    async with parts(stage.settings) as inventory:
+    async with parts(stage.settings.model_copy(update={"frame_envelopes_max": 100})) as inventory:
         for _ in range(3):
             async with inventory.transaction(TenantId(uuid4())) as scope:
                 answer(scope)
