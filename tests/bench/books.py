@@ -46,7 +46,8 @@ _FILL: Final = (
 _END: Final = """
     SELECT (SELECT count(*) FROM orders.customer_order WHERE status = 'CONFIRMED') AS confirmed,
         (SELECT count(*) FROM orders.customer_order WHERE rejection = 'OVER_QUOTA') AS rejected,
-        (SELECT count(*) FROM orders.customer_order WHERE status NOT IN ('CONFIRMED', 'REJECTED') OR rejection <> 'OVER_QUOTA') AS pending,
+        (SELECT count(*) FROM orders.customer_order
+            WHERE status NOT IN ('CONFIRMED', 'REJECTED', 'COMPLETED') OR rejection <> 'OVER_QUOTA') AS pending,
         (SELECT sum(held) FROM inventory.stock)::bigint AS units_held,
         (SELECT sum(received - available) FROM inventory.stock)::bigint AS units_gone,
         (SELECT coalesce(sum(orders_held), 0) FROM tenants.quota)::bigint AS orders_in_quota,
