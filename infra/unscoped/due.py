@@ -34,7 +34,12 @@ class ConfirmedRows:
         async with self._pool.connect() as bind:
             connection = (await bind.get_raw_connection()).driver_connection
             assert connection is not None
-            await connection.execute(self._delete, [tenant for tenant, _ in rows], [id for _, id in rows])
+            try:
+                await connection.execute(self._delete, [tenant for tenant, _ in rows], [id for _, id in rows])
+            except BaseException:
+                # The pool does not hear of what happens on the driver's connection: a broken one would be given out for ever.
+                await bind.invalidate()
+                raise
 
 
 def _number(key: tuple[TenantId, str]) -> tuple[int, str]:

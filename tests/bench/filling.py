@@ -8,7 +8,8 @@ import asyncpg
 _TENANTS: Final = 50
 _BATCH: Final = 100_000
 _DRAWN: Final = f"""
-    SELECT n, md5('old tenant ' || n % {_TENANTS})::uuid AS tenant, md5('old ' || n)::uuid AS id FROM generate_series($1::int, $2::int) AS n"""
+    SELECT n, md5('old tenant ' || n % {_TENANTS})::uuid AS tenant, md5('old ' || n)::uuid AS id
+    FROM generate_series($1::int, $2::int) AS n"""
 _SCHEMAS: Final = ("sagas", "orders", "inventory", "tenants", "ops")
 _STATEMENTS: Final = (
     f"""INSERT INTO sagas.saga (tenant_id, id, name, version, subject, state, revision, started_by, instance, started_at, changed_at,
