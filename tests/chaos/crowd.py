@@ -81,7 +81,7 @@ class Shopper:
                 if answer.status_code in expected:
                     self._statuses[last] += 1
                     return answer.status_code, answer.json()
-                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                     raise Unexpected(f"{method} {path} {body or ''} was answered {last}: {answer.text[:500]}")
             self._statuses[last] += 1
             if time.monotonic() > until:
