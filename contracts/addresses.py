@@ -75,7 +75,7 @@ def spread_over(shards: int) -> Iterator[None]:
 
     It is a number of the process and not an argument, because all who write must agree on it and none of them has a choice.
     """
-    global _spread  # noqa: PLW0603 - see above
+    global _spread  # noqa: PLW0603 - one number per process, set once around all its work
     before, _spread = _spread, shards
     try:
         yield

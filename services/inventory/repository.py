@@ -18,28 +18,14 @@ from contracts.inventory import ReleaseStock, ReserveStock
 from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.values import OrderId, ShopId, Sku
+from infra.holds import Holds
 from infra.transaction import Scope
 from services.inventory.model import Hold, HoldState, Level, Product, Shelf, Shop, Stock
 
 STEP: Final = "reserve-stock"
 """The saga's step that the holds belong to."""
 
-# To change nothing of a row that is there is how it comes to be locked and read by the same statement: all of them in one order, or two
-# batches could wait for each other. A hold that is completed is not put there, only locked.
-_LOCK_HOLDS: Final = """
-    INSERT INTO inventory.stock_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
-    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
-    ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, shop_id, reservation_id"""
-
-_LOCK_HOLDS_IF_THERE: Final = """
-    INSERT INTO inventory.stock_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
-    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz
-    FROM unnest($2::uuid[], $5::boolean[]) AS asked (order_id, is_noted)
-    WHERE asked.is_noted
-        OR order_id IN (SELECT order_id FROM inventory.stock_hold WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3)
-    ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, shop_id, reservation_id"""
+_HOLDS: Final = Holds("inventory.stock_hold", STEP, "state, shop_id, reservation_id")
 
 _LINES: Final = """
     SELECT order_id, sku, quantity FROM inventory.stock_hold_line
@@ -89,12 +75,7 @@ class ShelfRepository:
 
 
 async def _lock_holds(scope: Scope, noted: AbstractSet[OrderId], completed: AbstractSet[OrderId]) -> dict[OrderId, Hold]:
-    orders = sorted(noted | completed)
-    if completed <= noted:
-        rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP, scope.now)
-    else:
-        is_noted = [order in noted for order in orders]
-        rows = await scope.connection.fetch(_LOCK_HOLDS_IF_THERE, scope.tenant_id, orders, STEP, scope.now, is_noted)
+    rows = await _HOLDS.lock(scope, noted, completed)
     holds = {row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["shop_id"], row["reservation_id"]) for row in rows}
     quantities: dict[OrderId, dict[Sku, int]] = {order: {} for order, hold in holds.items() if hold.state is HoldState.HELD}
     if quantities:

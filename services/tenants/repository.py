@@ -19,6 +19,7 @@ from contracts.messages import Envelope
 from contracts.orders import OrderCompleted
 from contracts.tenants import ChargeOrder, RefundOrder, ReleaseQuota, ReserveQuota
 from contracts.values import OrderId, TenantId, VatRate
+from infra.holds import Holds
 from infra.transaction import Scope
 from services.tenants.ledger import ChargeState, Entry, Kind, Ledger
 from services.tenants.model import FinancialTransaction, Hold, HoldState, Quota, QuotaMonth, Tenant
@@ -27,22 +28,7 @@ from services.tenants.usage import Limits, Month, Usage, month_of
 STEP: Final = "reserve-quota"
 """The saga's step that the holds belong to. The charge of an order is noted on the same row."""
 
-# To change nothing of a row that is there is how it comes to be locked and read by the same statement: all of them in one order, or two
-# batches could wait for each other. A hold that is completed is not put there, only locked.
-_LOCK_HOLDS: Final = """
-    INSERT INTO tenants.quota_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
-    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz FROM unnest($2::uuid[]) AS asked (order_id)
-    ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, month, pence, charge"""
-
-_LOCK_HOLDS_IF_THERE: Final = """
-    INSERT INTO tenants.quota_hold AS hold (tenant_id, order_id, step, state, created_at, changed_at)
-    SELECT $1::uuid, asked.order_id, $3::text, 'NEW', $4::timestamptz, $4::timestamptz
-    FROM unnest($2::uuid[], $5::boolean[]) AS asked (order_id, is_noted)
-    WHERE asked.is_noted
-        OR order_id IN (SELECT order_id FROM tenants.quota_hold WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3)
-    ORDER BY asked.order_id
-    ON CONFLICT (tenant_id, order_id, step) DO UPDATE SET state = hold.state RETURNING order_id, state, month, pence, charge"""
+_HOLDS: Final = Holds("tenants.quota_hold", STEP, "state, month, pence, charge")
 
 _LIMITS: Final = "SELECT orders_per_month, spending_limit_pence FROM tenants.tenant WHERE tenant_id = $1 AND status = 'ACTIVE'"
 
@@ -124,12 +110,7 @@ class QuotaRepository:
 
 
 async def _lock_holds(scope: Scope, noted: AbstractSet[OrderId], completed: AbstractSet[OrderId]) -> dict[OrderId, Hold]:
-    orders = sorted(noted | completed)
-    if completed <= noted:
-        rows = await scope.connection.fetch(_LOCK_HOLDS, scope.tenant_id, orders, STEP, scope.now)
-    else:
-        is_noted = [order in noted for order in orders]
-        rows = await scope.connection.fetch(_LOCK_HOLDS_IF_THERE, scope.tenant_id, orders, STEP, scope.now, is_noted)
+    rows = await _HOLDS.lock(scope, noted, completed)
     return {
         row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["month"], row["pence"], ChargeState(row["charge"]))
         for row in rows

@@ -5,18 +5,17 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from infra.token import token
 from tests.bench.books import Town
+from tests.bench.http_connection import Connection
 from tests.bench.stack import Stack
 from tests.bench.workload import Work
 
 CONNECTIONS: Final = 64
-_END: Final = b"\r\n\r\n"
-_LENGTH: Final = b"content-length: "
 _BUSY: Final = (429, 503)
 _PAUSE_S: Final = 0.2
 
@@ -25,44 +24,10 @@ class NotTaken(Exception):
     """The API answered an order with something that is neither 202 nor a request to come again."""
 
 
-class _Connection(asyncio.Protocol):
-    """One request at a time."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
-
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer."""
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, body = self._buffer.partition(_END)
-        if found and self._answer is not None and len(body) >= int(head.lower().partition(_LENGTH)[2].partition(b"\r\n")[0]):
-            self._buffer = b""
-            self._answer.set_result((int(head[9:12]), body))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError())
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class HttpSubmitter:
     """Submits over connections that stay open; a 429 or 503 is asked again, as its sender is told to."""
 
-    def __init__(self, town: Town, connections: Sequence[_Connection], tokens: Sequence[str], host: str) -> None:
+    def __init__(self, town: Town, connections: Sequence[Connection], tokens: Sequence[str], host: str) -> None:
         self._town = town
         self._free = deque(connections)
         self._room = asyncio.Semaphore(len(connections))
@@ -76,17 +41,22 @@ class HttpSubmitter:
         request = self._request(work)
         while True:
             async with self._room:
-                connection = self._free.popleft()
-                try:
-                    status, body = await connection.ask(request)
-                finally:
-                    self._free.append(connection)
+                status, body = await self._ask(request)
             if status not in _BUSY:
                 break
             await asyncio.sleep(_PAUSE_S)
         if status != 202:
             raise NotTaken(f"{status}: {body.decode(errors='replace')[:500]}")
         return UUID(json.loads(body)["id"])
+
+    async def _ask(self, request: bytes) -> tuple[int, bytes]:
+        connection, answer = self._free.popleft(), asyncio.get_running_loop().create_future()
+        connection.send(request, lambda status, body: answer.set_result((status, body)))
+        try:
+            found: tuple[int, bytes] = await answer
+        finally:
+            self._free.append(connection)
+        return found
 
     def _request(self, work: Work) -> bytes:
         line = {"sku": self._town.sku_over_http(work), "quantity": work.quantity}
@@ -95,12 +65,17 @@ class HttpSubmitter:
         return (self._heads[work.tenant] + head + body).encode()
 
 
+def _not_expected(_connection: Connection, was_asked: bool) -> None:
+    if was_asked:
+        raise NotTaken("the API closed a connection before it had answered")
+
+
 @asynccontextmanager
 async def http_submitter(stack: Stack, town: Town) -> AsyncIterator[HttpSubmitter]:
     """Clients of all tenants, connected."""
     address = urlsplit(stack.running.api_url)
     host, port = address.hostname or "", address.port or 0
-    made = [await asyncio.get_running_loop().create_connection(_Connection, host, port) for _ in range(CONNECTIONS)]
+    made = [await asyncio.get_running_loop().create_connection(lambda: Connection(_not_expected), host, port) for _ in range(CONNECTIONS)]
     tokens = [
         str(token(stack.settings, tenant=str(town.tenant(number)), scope="orders:write", ttl="1h")["token"])
         for number in range(town.workload.tenants)

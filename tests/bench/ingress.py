@@ -36,7 +36,7 @@ from tests.bench.books import Town
 from tests.bench.cpu import between
 from tests.bench.figures import Latency, WrongEndState
 from tests.bench.ingress_client import OpenLoop
-from tests.bench.stack import Stack, stack
+from tests.bench.stack import UNBOUNDED, Stack, stack
 from tests.bench.workload import Workload
 
 TENANTS: Final = 50
@@ -45,7 +45,6 @@ _THREADS: Final = 1
 _WARM_S: Final = 3
 _SETTLED_WITHIN_S: Final = 60.0
 _STOP: Final[Escalation] = ((signal.SIGTERM, 5), (signal.SIGKILL, 5))
-_UNBOUNDED: Final = {"OAAS_BACKLOG_MIN": "10000000", "OAAS_BACKLOG_MAX": "10000000", "OAAS_BACKLOG_TENANT_SHARE": "1"}
 """Nobody works them off here."""
 _LUA: Final = Path(__file__).with_name("ingress.lua")
 _UNDER_WAY: Final = "SELECT (SELECT count(*) FROM orders.customer_order WHERE status = 'PENDING'), (SELECT count(*) FROM orders.outbox)"
@@ -145,7 +144,7 @@ def order_requests(tenants: Sequence[tuple[str, str]]) -> Iterator[bytes]:
 async def ingress(home: Path, say: Any, overrides: Mapping[str, str]) -> AsyncIterator[Ingress]:
     """The platform with its API, without workers, its tenants open."""
     town = Town(Workload(TENANTS))
-    async with stack(home, say, layout={}, overrides={**_UNBOUNDED, **overrides}) as running:
+    async with stack(home, say, layout={}, overrides={**UNBOUNDED, **overrides}) as running:
         await town.fill(running.administrator)
         yield Ingress(running, town, home / "tenants")
 

@@ -10,7 +10,7 @@ from infra.dev.up import Say
 from tests.bench.books import Town
 from tests.bench.driving import Driver
 from tests.bench.http_submitting import http_submitter
-from tests.bench.stack import EACH_ITS_OWN, MEASURED, SHIPPED, stack
+from tests.bench.stack import EACH_ITS_OWN, MEASURED, SHIPPED, UNBOUNDED, stack
 from tests.bench.submitting import submitter
 from tests.bench.workload import Workload
 
@@ -37,7 +37,8 @@ class Ours:
     async def running(self, home: Path, workload: Workload, say: Say) -> AsyncIterator[Driver]:
         """It, warm, on fresh servers in `home`."""
         town = Town(workload)
-        async with stack(home, say, saga=self.saga, layout=self.layout, overrides=self.settings) as made:
+        settings = {**(UNBOUNDED if self.over_http else {}), **self.settings}
+        async with stack(home, say, saga=self.saga, layout=self.layout, overrides=settings) as made:
             await town.fill(made.administrator)
             is_shipped = self.saga == SHIPPED
             submitting = http_submitter(made, town) if self.over_http else submitter(made.settings, town, is_shipped=is_shipped)

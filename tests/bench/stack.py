@@ -12,14 +12,16 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.dev.ports import free_port
-from infra.dev.postgres import Postgres
 from infra.dev.up import Platform, Say, platform
 from infra.services import MODULES
 from infra.settings import ENVIRONMENT, Settings
 from tests.bench.cpu import cpu_s
+from tests.bench.ends import note_when_commits_are
 
 SHIPPED: Final = "place-order"
 MEASURED: Final = "measured"
+UNBOUNDED: Final = {"OAAS_BACKLOG_MIN": "10000000", "OAAS_BACKLOG_MAX": "10000000", "OAAS_BACKLOG_TENANT_SHARE": "1"}
+"""For measuring over HTTP how much can be done, and not how much is let in."""
 EACH_ITS_OWN: Final[Mapping[str, Sequence[str]]] = {service: (service,) for service in MODULES}
 """As `oaas up` has it: a process for each service."""
 _COUNTED: Final = ("oaas_envelopes_published_total", "oaas_frame_envelopes_count", "oaas_batch_envelopes_count", "oaas_batch_envelopes_sum")
@@ -85,7 +87,7 @@ async def stack(
     overrides: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
     """The platform on fresh servers in `home`. `layout`: by process name the services in it; `saga`: which one orders start."""
-    await _note_when_commits_were(home)
+    await note_when_commits_are(home)
     module = ("infra.cli", "worker") if saga == SHIPPED else ("tests.bench.worker",)
     workers = {name: (*module, *services) for name, services in layout.items()}
     with platform(home, overrides, say=say, api_port=free_port(), workers=workers, measured=list(layout)) as running:
@@ -95,15 +97,3 @@ async def stack(
             yield Stack(running, settings, administrator, list(layout))
         finally:
             await administrator.close()
-
-
-async def _note_when_commits_were(home: Path) -> None:
-    """So that an order's end is known by the clock of whoever ended it, and nobody has to look all the time."""
-    postgres = Postgres(home)
-    postgres.start()
-    try:
-        administrator = await asyncpg.connect(postgres.url)
-        await administrator.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-        await administrator.close()
-    finally:
-        postgres.stop()

@@ -15,6 +15,7 @@ from infra.dev.children import Child, Escalation, spawn
 from infra.dev.logs import tail
 from infra.dev.postgres import Postgres
 from infra.errors import Misconfigured
+from tests.bench.ends import note_when_commits_are
 from tests.bench.peers import books
 from tests.bench.peers.driving import Driver
 from tests.bench.peers.taking import Counter
@@ -101,9 +102,9 @@ class House:
 async def house(home: Path, python: Path, workload: Workload) -> AsyncIterator[House]:
     """A house with the books filled and nothing else in it yet. `home`: an empty folder."""
     async with AsyncExitStack() as stack:
+        await note_when_commits_are(home)
         postgres = Postgres(home)
         stack.callback(postgres.stop)
-        await _note_when_commits_were(postgres)
         postgres.start()
         administrator = await asyncpg.connect(postgres.url)
         stack.push_async_callback(administrator.close)
@@ -121,14 +122,3 @@ async def fill(administrator: asyncpg.Connection, workload: Workload) -> None:
     await administrator.execute(books.STOCK, workload.tenants, workload.skus)
     await administrator.execute(books.QUOTAS, workload.tenants)
     await administrator.execute("VACUUM ANALYZE")
-
-
-async def _note_when_commits_were(postgres: Postgres) -> None:
-    """So that an order's end is known by the clock of whoever ended it, and nobody has to look all the time."""
-    postgres.start()
-    try:
-        administrator = await asyncpg.connect(postgres.url)
-        await administrator.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-        await administrator.close()
-    finally:
-        postgres.stop()
