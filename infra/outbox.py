@@ -1,7 +1,8 @@
 """What is to be published, written in the transaction that decided it.
 
 A row is the crash fallback: normally the relay publishes from memory right after the commit and deletes the row once the
-broker has confirmed. Rows that stay are sent again by the sweeper.
+broker has confirmed. Rows that stay are sent again by the sweeper. What is sent again under the same id while the row of the first
+time is still here renews that row: whoever confirms the first time leaves it alone, because it is not of the same time any more.
 """
 
 import json
@@ -16,7 +17,7 @@ from contracts.values import TenantId
 from infra.writes import Writes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """One envelope on its way. `body` is its JSON without line breaks; `headers` only dead letters have."""
 
@@ -25,6 +26,8 @@ class Outgoing:
     address: Address
     body: str
     headers: Mapping[str, str | int] | None = None
+    created_at: datetime | None = None
+    """When its row was written, which tells it from that of an earlier time with the same id; the outbox notes it. None: it has no row."""
 
 
 class Outbox:
@@ -35,23 +38,28 @@ class Outbox:
             INSERT INTO {schema}.outbox (tenant_id, id, exchange, routing_key, body, headers, created_at, due_at)
             SELECT $1::uuid, row.*, $7::timestamptz, $8::timestamptz
             FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) AS row
-            -- The answer to a command asked twice may still be waiting here: it is the same message.
-            ON CONFLICT DO NOTHING"""
+            -- A command asked again, or the answer to it: the row may be about to be deleted, because the first time is confirmed.
+            ON CONFLICT (tenant_id, id) DO UPDATE SET exchange = EXCLUDED.exchange, routing_key = EXCLUDED.routing_key,
+                body = EXCLUDED.body, headers = EXCLUDED.headers, created_at = EXCLUDED.created_at, due_at = EXCLUDED.due_at"""
         self._read = f"""
-            SELECT id, exchange, routing_key, body, headers FROM {schema}.outbox
+            SELECT id, exchange, routing_key, body, headers, created_at FROM {schema}.outbox
             WHERE tenant_id = $1 AND id = ANY($2::uuid[]) ORDER BY created_at, id"""
         self._resend_after = timedelta(seconds=resend_after_s)
 
     def add_to(self, writes: Writes, tenant_id: TenantId, outgoing: Sequence[Outgoing], now: datetime) -> None:
         """Have the rows written inside the open transaction and its scope; the tenant is the scope's, which row-level security checks."""
+        for one in outgoing:
+            one.created_at = now
+        # Each once: a statement renews no row twice. Sorted, as the relay deletes them: in opposite order they would deadlock.
+        rows = [one for _, one in sorted({one.id: one for one in outgoing}.items())]
         writes.add(
             self._insert,
             tenant_id,
-            [one.id for one in outgoing],
-            [one.address.exchange for one in outgoing],
-            [one.address.routing_key for one in outgoing],
-            [one.body for one in outgoing],
-            [json.dumps(one.headers) if one.headers else None for one in outgoing],
+            [one.id for one in rows],
+            [one.address.exchange for one in rows],
+            [one.address.routing_key for one in rows],
+            [one.body for one in rows],
+            [json.dumps(one.headers) if one.headers else None for one in rows],
             now,
             now + self._resend_after,
         )
@@ -66,6 +74,7 @@ class Outbox:
                 Address(row["exchange"], row["routing_key"]),
                 row["body"],
                 json.loads(row["headers"]) if row["headers"] else None,
+                row["created_at"],
             )
             for row in rows
         ]

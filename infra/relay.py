@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
@@ -30,7 +31,7 @@ from infra.frames import CONTENT_TYPE, encode
 from infra.outbox import Outgoing
 from infra.retry import DRIVER_ERRORS
 from infra.settings import Settings
-from infra.unscoped.due import ConfirmedRows
+from infra.unscoped.due import ConfirmedRows, OutboxRow
 
 _log: Final = logging.getLogger(__name__)
 _published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])
@@ -56,11 +57,11 @@ class Relay:
         self._queues: dict[Address, deque[Outgoing]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[Address] = set()
-        self._confirmed: list[tuple[TenantId, str]] = []
+        self._confirmed: list[OutboxRow] = []
         self._deleting = False
         self._hastens = False
-        # Each with the time since when, by the event loop's clock, the earliest first.
-        self._in_hand: dict[tuple[TenantId, str], float] = {}
+        # Each with the time since when, by the event loop's clock, the earliest first. What is sent again under its id is another.
+        self._in_hand: dict[tuple[TenantId, str, datetime | None], float] = {}
         self._room = asyncio.Event()
         self._room.set()
 
@@ -70,16 +71,16 @@ class Relay:
             if len(self._in_hand) >= self._settings.unpublished_max:
                 self._room.clear()
                 return
-            self._in_hand.setdefault((one.tenant_id, one.id), asyncio.get_running_loop().time())
+            self._in_hand.setdefault((one.tenant_id, one.id, one.created_at), asyncio.get_running_loop().time())
             self._queues.setdefault(one.address, deque()).append(one)
             if one.address not in self._busy:
                 self._busy.add(one.address)
                 self._start(self._publish_all(one.address))
         _waiting.labels(self._service).set(len(self._in_hand))
 
-    def holds(self, tenant_id: TenantId, id: str) -> bool:
-        """Whether this envelope is on its way already."""
-        return (tenant_id, id) in self._in_hand
+    def holds(self, tenant_id: TenantId, id: str, created_at: datetime | None) -> bool:
+        """Whether the envelope of the row that was written then is on its way already."""
+        return (tenant_id, id, created_at) in self._in_hand
 
     def waiting_s(self) -> float:
         """For how long the oldest envelope in hand has waited for what the broker says to it; 0 if there is none."""
@@ -187,16 +188,15 @@ class Relay:
             )
 
     def _release(self, frame: Sequence[Outgoing], published: bool) -> None:
-        keys = [(one.tenant_id, one.id) for one in frame]
-        for key in keys:
-            self._in_hand.pop(key, None)
+        for one in frame:
+            self._in_hand.pop((one.tenant_id, one.id, one.created_at), None)
         if len(self._in_hand) < self._settings.unpublished_max:
             self._room.set()
         _waiting.labels(self._service).set(len(self._in_hand))
         if published:
             _published.labels(self._service).inc(len(frame))
             _frame_size.observe(len(frame))
-            self._confirmed += keys
+            self._confirmed += [(one.tenant_id, one.id, one.created_at) for one in frame if one.created_at is not None]
             if not self._deleting:
                 self._deleting = True
                 self._start(self._delete_confirmed())
@@ -206,8 +206,8 @@ class Relay:
             while self._confirmed:
                 # Nobody waits for it: what is confirmed within a moment goes with one commit.
                 await asyncio.sleep(0 if self._hastens else _DELETE_AFTER_S)
-                keys, self._confirmed = self._confirmed, []
-                await self._rows.delete(keys)
+                rows, self._confirmed = self._confirmed, []
+                await self._rows.delete(rows)
         except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
             _log.warning("confirmed rows are not deleted; they will be sent again, which is harmless", extra={"error": repr(error)})
         finally:

@@ -3,7 +3,7 @@
     <s>_owner     NOLOGIN  owns every table; nobody works as it but migrations
     <s>_migrator  LOGIN    may become the owner
     <s>_app       LOGIN    DML inside one tenant at a time; never BYPASSRLS
-    <s>_relay     LOGIN    deletes confirmed outbox rows, sees their keys only
+    <s>_relay     LOGIN    deletes confirmed outbox rows, sees their keys and times only
     <s>_sweeper   LOGIN    finds overdue ids across tenants, sees no content
 
 A released migration never changes: what has to look different later is a new function here and a new migration.
@@ -62,6 +62,14 @@ def forget(schema: str, table: str, *columns: str) -> list[str]:
 def forget_messages(schema: str) -> list[str]:
     """What every service forgets: messages that it handled long ago, and old suspicions. Run as the schema's owner."""
     return [*forget(schema, "inbox", "received_at"), *forget(schema, "suspect", "marked_at")]
+
+
+def renew_outbox(schema: str) -> list[str]:
+    """What is sent again under the same id renews its row, and the relay sees whether it is the one it has published. Run as the owner."""
+    return [
+        f"GRANT UPDATE (exchange, routing_key, body, headers, created_at, due_at) ON {schema}.outbox TO {schema}_app",
+        f"GRANT SELECT (created_at) ON {schema}.outbox TO {schema}_relay",
+    ]
 
 
 def _roles(schema: str) -> list[str]:

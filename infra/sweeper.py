@@ -49,11 +49,11 @@ class Sweeper:
     async def sweep(self) -> int:
         """Hand what is overdue to the relay once; returns how many rows were claimed."""
         claimed = await self._rows.claim(now(), _CLAIM_MAX)
-        for tenant_id, ids in claimed.items():
-            lost = [id for id in ids if not self._relay.holds(tenant_id, id)]
+        for tenant_id, rows in claimed.items():
+            lost = [id for id, created_at in rows.items() if not self._relay.holds(tenant_id, id, created_at)]
             if lost:
                 async with self._transaction(tenant_id) as scope:
                     outgoing = await self._transaction.outbox.read(scope.connection, tenant_id, lost)
                 _log.info("sent again from the outbox", extra={"tenant": tenant_id, "count": len(outgoing)})
                 self._relay(outgoing)
-        return sum(len(ids) for ids in claimed.values())
+        return sum(len(rows) for rows in claimed.values())

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from contracts.values import OrderId, SagaId, TenantId
 
 _RESEND_AFTER_AT_MOST: Final = timedelta(minutes=5)
+OutboxRow = tuple[TenantId, str, datetime]
+"""A row of an outbox, as it was written at this time: written anew under the same id it is another."""
 
 
 class ConfirmedRows:
@@ -23,27 +25,29 @@ class ConfirmedRows:
         """`pool` has connections in autocommit, as `open_pool` opens it for the role relay."""
         self._pool = pool
         self._delete = (
-            f"DELETE FROM {schema}.outbox AS row USING unnest($1::uuid[], $2::uuid[]) AS given (tenant_id, id)"
-            " WHERE row.tenant_id = given.tenant_id AND row.id = given.id"
+            f"DELETE FROM {schema}.outbox AS row"
+            " USING unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS given (tenant_id, id, created_at)"
+            # Whoever renews a row just now holds it: the delete waits, looks again, and leaves it to whoever publishes it anew.
+            " WHERE row.tenant_id = given.tenant_id AND row.id = given.id AND row.created_at = given.created_at"
         )
 
-    async def delete(self, keys: Sequence[tuple[TenantId, str]]) -> None:
-        """Delete these rows; those that are gone already do not matter."""
+    async def delete(self, confirmed: Sequence[OutboxRow]) -> None:
+        """Delete these rows; those that are gone already, or were renewed since, do not matter."""
         # Sorted: two relays that delete the same rows in opposite order would deadlock. By number, which compares a hundred times faster.
-        rows = sorted(keys, key=_number)
+        rows = sorted(confirmed, key=_number)
         async with self._pool.connect() as bind:
             connection = (await bind.get_raw_connection()).driver_connection
             assert connection is not None
             try:
-                await connection.execute(self._delete, [tenant for tenant, _ in rows], [id for _, id in rows])
+                await connection.execute(self._delete, *([row[column] for row in rows] for column in range(3)))
             except BaseException:
                 # The pool does not hear of what happens on the driver's connection: a broken one would be given out for ever.
                 await bind.invalidate()
                 raise
 
 
-def _number(key: tuple[TenantId, str]) -> tuple[int, str]:
-    return key[0].int, key[1]
+def _number(row: OutboxRow) -> tuple[int, str]:
+    return row[0].int, row[1]
 
 
 class OverdueRows:
@@ -58,19 +62,20 @@ class OverdueRows:
             f"""UPDATE {schema}.outbox AS row SET due_at = CAST(:now AS timestamptz)
                 + greatest(CAST(:at_least AS interval), least((:now - row.created_at) / 2, CAST(:at_most AS interval)))
             FROM (SELECT tenant_id, id FROM {schema}.outbox WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED) AS due
-            WHERE row.tenant_id = due.tenant_id AND row.id = due.id RETURNING row.tenant_id, row.id"""
+            WHERE row.tenant_id = due.tenant_id AND row.id = due.id
+            RETURNING row.tenant_id, row.id, row.created_at"""
         )
         self._oldest = text(f"SELECT min(created_at) FROM {schema}.outbox")
         self._longest_due = text(f"SELECT min(due_at) FROM {schema}.outbox")
 
-    async def claim(self, now: datetime, most: int) -> dict[TenantId, list[str]]:
-        """Ids of at most `most` rows that are due, by tenant; nobody else claims them before they are due again."""
+    async def claim(self, now: datetime, most: int) -> dict[TenantId, dict[str, datetime]]:
+        """Ids of at most `most` due rows, and when each was written, by tenant; nobody else claims them before they are due again."""
         async with self._pool.begin() as connection:
             given = {"now": now, "at_least": self._resend_after, "at_most": _RESEND_AFTER_AT_MOST, "most": most}
             rows = await connection.execute(self._claim, given)
-            found: dict[TenantId, list[str]] = {}
-            for tenant_id, id in rows:
-                found.setdefault(TenantId(tenant_id), []).append(str(id))
+            found: dict[TenantId, dict[str, datetime]] = {}
+            for tenant_id, id, created_at in rows:
+                found.setdefault(TenantId(tenant_id), {})[str(id)] = created_at
             return dict(sorted(found.items()))
 
     async def oldest(self) -> datetime | None:

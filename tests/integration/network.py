@@ -8,6 +8,7 @@ What waits on the retry ladder comes back at once, or when time passes.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from random import Random
 from typing import Final
 from uuid import UUID, uuid4
@@ -93,8 +94,8 @@ class Network:
     queues: dict[str, list[Frame]] = field(default_factory=lambda: {queue: [] for queue in work_queues()})
     letters: list[tuple[str, Outgoing]] = field(default_factory=list)
     """Dead letters with the queue they died on."""
-    confirmed: dict[str, dict[Key, None]] = field(default_factory=lambda: defaultdict(dict))
-    """By service: rows of its outbox that the broker has taken, and that can be deleted."""
+    confirmed: dict[str, dict[Key, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    """By service: rows of its outbox that the broker has taken, and that can be deleted, with the time at which they were written."""
     unpublished: dict[str, dict[Key, None]] = field(default_factory=lambda: defaultdict(dict))
     """By service: rows of its outbox that only a sweeper can publish."""
     stragglers: list[tuple[str, Frame]] = field(default_factory=list)
@@ -130,7 +131,8 @@ class Network:
             # A confirm that came too late: the sweeper publishes it once more.
             if not self.faults.happens(0.1):
                 self.unpublished[service].pop((one.tenant_id, one.id), None)
-                self.confirmed[service][one.tenant_id, one.id] = None
+                assert one.created_at is not None, "what is committed has a row"
+                self.confirmed[service][one.tenant_id, one.id] = one.created_at
 
     def _deliver(self, one: Outgoing) -> None:
         found = _QUEUES[one.address]

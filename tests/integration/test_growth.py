@@ -18,7 +18,7 @@ from contracts.values import OrderId, TenantId
 from infra import clock
 from infra.batch import Batches
 from infra.database import open_pool
-from infra.outbox import Outbox
+from infra.outbox import Outbox, Outgoing
 from infra.transaction import Transactions
 from infra.unscoped.due import ConfirmedRows, OverdueRows
 from services.inventory.consumers import HANDLES
@@ -55,11 +55,9 @@ class Workplace:
 
     async def work(self, tenant_id: TenantId, sku: str) -> None:
         """Ask, undo and consume in batches, confirm and sweep what they sent: every set-based statement of a participant."""
-        sent: list[tuple[TenantId, str]] = []
+        sent: list[Outgoing] = []
         outbox = Outbox("inventory", resend_after_s=1)
-        transactions = Transactions(
-            "inventory", self.app, outbox, lambda out: sent.extend((one.tenant_id, one.id) for one in out), clock.now
-        )
+        transactions = Transactions("inventory", self.app, outbox, lambda outgoing: sent.extend(outgoing), clock.now)
         batches = Batches(transactions, HANDLES)
         for _ in range(ROUNDS):
             asks = [reserve(tenant_id, sku) for _ in range(BATCH)]
@@ -68,10 +66,10 @@ class Workplace:
             await batches.commit(asks)  # asked again: the remembered answers are read
             await batches.commit(envelope(tenant_id, completed(order)) for order in orders)
             async with transactions(tenant_id) as scope:
-                assert len(await outbox.read(scope.connection, tenant_id, [id for _, id in sent])) == BATCH
+                assert len(await outbox.read(scope.connection, tenant_id, [one.id for one in sent])) == BATCH
             claimed = await OverdueRows("inventory", self.sweeper, 60).claim(clock.now() + timedelta(seconds=10), BATCH)
             assert sum(map(len, claimed.values())) == BATCH
-            await ConfirmedRows("inventory", self.relay).delete(sent)
+            await ConfirmedRows("inventory", self.relay).delete([(one.tenant_id, one.id, one.created_at) for one in sent if one.created_at])
             sent.clear()
 
     async def set(self, statement: str) -> None:

@@ -114,7 +114,7 @@ async def test_a_message_that_reaches_no_queue_stays_in_the_outbox_and_hinders_n
         await inventory.relay.drain(10)
         await send_until_it_arrives(stage, inventory)
         assert lost in {str(row["id"]) for row in await stage.rows("SELECT id FROM inventory.outbox")}
-        assert not inventory.relay.holds(scope.tenant_id, lost)
+        assert not inventory.relay.holds(scope.tenant_id, lost, scope.now)
 
 
 async def send_until_it_arrives(stage: Stage, inventory: Parts) -> None:
@@ -180,6 +180,24 @@ async def test_a_process_is_not_ready_while_nobody_sends_what_is_due_or_the_brok
         await stage.rows("TRUNCATE inventory.outbox")
         await asyncio.sleep(1)
         assert "neither taken nor refused" in (await outbox.run() or "")
+
+
+async def test_what_was_asked_anew_is_not_lost_with_the_row_of_its_first_asking(stage: Stage) -> None:
+    asked: list[Outgoing] = []
+    tenant_id, id = TenantId(uuid4()), str(uuid4())
+    async with parts(stage.settings, hand_over=lambda outgoing: asked.extend(outgoing)) as inventory:
+        # The second is of a process that dies before it has published it, while the first still waits for its row to be deleted.
+        for body in ('{"deadline": 1}', '{"deadline": 2}'):
+            async with inventory.transaction(tenant_id) as scope:
+                scope.post(id, Address("inventory.replies", REPLIES), body)
+        first, second = asked
+        inventory.relay([first])
+        await inventory.relay.drain(10)
+        assert [row["body"] for row in await stage.rows("SELECT body FROM inventory.outbox")] == [second.body]
+        inventory.relay([second])
+        await inventory.relay.drain(10)
+        assert (await stage.rows(OUTBOX))[0][0] == 0
+    assert items(await stage.read(REPLIES, 2)) == [{"deadline": 1}, {"deadline": 2}]
 
 
 async def test_nothing_is_lost_with_the_connection(stage: Stage) -> None:

@@ -47,7 +47,7 @@ async def send(transaction: Transactions, tenant_id: TenantId, count: int) -> li
         return [str(scope.send(StockReleased(), subject="test", sagaid=SagaId(uuid4()), commandid=uuid4()).id) for _ in range(count)]
 
 
-def keys(claimed: dict[TenantId, list[str]]) -> set[tuple[TenantId, str]]:
+def keys(claimed: dict[TenantId, dict[str, datetime]]) -> set[tuple[TenantId, str]]:
     return {(tenant_id, id) for tenant_id, ids in claimed.items() for id in ids}
 
 
@@ -72,7 +72,7 @@ class OutOfStep(OverdueRows):
 
     failures = 1
 
-    async def claim(self, now: datetime, most: int) -> dict[TenantId, list[str]]:
+    async def claim(self, now: datetime, most: int) -> dict[TenantId, dict[str, datetime]]:
         if self.failures:
             self.failures -= 1
             raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
@@ -139,11 +139,12 @@ async def test_what_is_not_due_is_left_alone(stage: Stage, pool: AsyncEngine) ->
 async def test_the_relay_says_what_is_on_its_way_until_it_is_confirmed(stage: Stage) -> None:
     one = Outgoing(TenantId(uuid4()), str(uuid4()), Address("inventory.replies", REPLIES), "{}")
     async with parts(stage.settings, hand_over=nobody) as inventory:
-        assert not inventory.relay.holds(one.tenant_id, one.id)
+        assert not inventory.relay.holds(one.tenant_id, one.id, one.created_at)
         inventory.relay([one])
-        assert inventory.relay.holds(one.tenant_id, one.id)
+        assert inventory.relay.holds(one.tenant_id, one.id, one.created_at)
+        assert not inventory.relay.holds(one.tenant_id, one.id, clock.now()), "of what was sent again since, the sweeper has to see to it"
         await inventory.relay.drain(10)
-        assert not inventory.relay.holds(one.tenant_id, one.id)
+        assert not inventory.relay.holds(one.tenant_id, one.id, one.created_at)
 
 
 def union(sets: Iterable[set[tuple[TenantId, str]]]) -> set[tuple[TenantId, str]]:

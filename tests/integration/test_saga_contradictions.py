@@ -1,7 +1,7 @@
 """A participant that says two things at once: nobody but a person can say which is true, and everybody sees that one is asked."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -73,12 +73,12 @@ class Torn:
 async def torn(stage: Stage, tmp_path: Path) -> AsyncIterator[Torn]:
     await stage.administrator.execute("TRUNCATE sagas.saga, sagas.saga_event")
     # What an operator asks again is in the outbox only, until it is swept.
-    settings = stage.settings.model_copy(update={"resend_after_s": 1})
+    settings = stage.settings.model_copy(update={"resend_after_s": 0.5})
     async with participants(settings.rabbitmq_url, silent_about_quota) as others, working(service([ERRAND_1]), settings, tmp_path):
         tenant_id = TenantId(uuid4())
         placed = order_placed(tenant_id)
         await begin(others, [placed])
-        torn = Torn(stage, others, tenant_id, saga_id("errand", tenant_id, placed.subject))
+        torn = Torn(replace(stage, settings=settings), others, tenant_id, saga_id("errand", tenant_id, placed.subject))
         await torn.is_in("RUNNING")
 
         async def reserved() -> bool:

@@ -271,7 +271,7 @@ class World:
 
     async def _forget_confirmed(self, service: str) -> None:
         if confirmed := self.network.confirmed.pop(service, None):
-            await self._pools.rows[service].delete(list(confirmed))
+            await self._pools.rows[service].delete([(*key, created_at) for key, created_at in confirmed.items()])
 
     def _tell(self, what: str) -> None:
         self.network.told.append(what)

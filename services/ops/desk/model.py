@@ -110,11 +110,11 @@ class Letter:
     @property
     def is_held_back(self) -> bool:
         """It was replayed in vain so often that it is left out unless somebody insists."""
-        return self.replays_in_vain >= REPLAYS_IN_VAIN_MAX
+        return held_back(self.replays_in_vain)
 
     def is_too_old(self, now: datetime, keep: timedelta) -> bool:
         """Its service may have forgotten by now whether it handled the message, and could handle it twice."""
-        return min(self.sent_at or self.first_died_at, self.first_died_at) + keep < now
+        return too_old(self.sent_at, self.first_died_at, now, keep)
 
     def replaying(self, replay_id: UUID, now: datetime) -> None:
         """It is part of this replay; raises IllegalTransition unless it is DEAD."""
@@ -168,6 +168,16 @@ class Letter:
     def _touch(self, now: datetime) -> None:
         self.changed_at = now
         self.changed = True
+
+
+def held_back(replays_in_vain: int) -> bool:
+    """Whether a letter was replayed in vain so often that it is left out unless somebody insists."""
+    return replays_in_vain >= REPLAYS_IN_VAIN_MAX
+
+
+def too_old(sent_at: datetime | None, first_died_at: datetime, now: datetime, keep: timedelta) -> bool:
+    """Whether the service of such a letter may have forgotten by now if it handled the message, and could handle it twice."""
+    return min(sent_at or first_died_at, first_died_at) + keep < now
 
 
 def letter_id(tenant_id: TenantId, queue: str, message: UUID | str) -> UUID:

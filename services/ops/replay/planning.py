@@ -16,10 +16,10 @@ from contracts.values import TenantId
 from infra.identifiers import uuid7
 from infra.settings import Settings
 from infra.transaction import Transactions
-from services.ops.desk import letters
 from services.ops.desk.auditing import Entry, Outcome, record
-from services.ops.desk.model import NOBODY, Letter, State
-from services.ops.replay import parts, replays
+from services.ops.desk.model import NOBODY, State
+from services.ops.replay import candidates, parts, replays
+from services.ops.replay.candidates import Candidate
 from services.ops.replay.cautions import cautions
 from services.ops.replay.machine import Replay
 from services.ops.replay.replays import Planned
@@ -46,7 +46,7 @@ class Wish:
 class Sorted:
     """The letters of a plan in the order in which they will be sent, and how many of the others are left out for which reason."""
 
-    going: list[Letter] = field(default_factory=list)
+    going: list[Candidate] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     ended: int = 0
     """Those that go although their saga has ended."""
@@ -69,10 +69,10 @@ LEFT_OUT: Final = ("ended", "held_back", "too_old", "replaying", "unreadable", "
 twice; it is being replayed; it is no envelope (named, it is sent as it came), or its queue is gone; it is settled or archived."""
 
 
-def why_left_out(letter: Letter, wish: Wish, has_ended: bool, now: datetime, keep: timedelta) -> str | None:
+def why_left_out(letter: Candidate, wish: Wish, has_ended: bool, now: datetime, keep: timedelta) -> str | None:
     """One of LEFT_OUT, or None if it goes."""
-    if letter.state is not State.DEAD:
-        return "replaying" if letter.state is State.REPLAYING else "not_dead"
+    if letter.state != State.DEAD:
+        return "replaying" if letter.state == State.REPLAYING else "not_dead"
     if not is_work_queue(letter.queue) or not (letter.is_readable or wish.is_named):
         return "unreadable"
     if letter.is_too_old(now, keep):
@@ -112,7 +112,7 @@ async def _look(transaction: Transactions, wish: Wish, found: Mapping[TenantId, 
     async with transaction.batch() as batch:
         for tenant_id, ids in sorted(found.items()):
             async with batch.scope(tenant_id) as scope:
-                own = (await letters.find(scope, ids)).values()
+                own = await candidates.read(scope, ids)
                 ended = await ended_sagas(scope, own)
             for letter in own:
                 why = why_left_out(letter, wish, letter.saga_id in ended, now, keep)
@@ -124,7 +124,7 @@ async def _look(transaction: Transactions, wish: Wish, found: Mapping[TenantId, 
     return chosen
 
 
-async def _keep(transaction: Transactions, replay: Replay, going: Sequence[Letter]) -> None:
+async def _keep(transaction: Transactions, replay: Replay, going: Sequence[Candidate]) -> None:
     by_tenant: dict[TenantId, list[Planned]] = {}
     for number, letter in enumerate(going, 1):
         item = Planned(letter.id, number, letter.queue, letter.revision, letter.deaths)

@@ -124,30 +124,29 @@ class _Desk:
             include_held_back=body.include_held_back,
             is_named=body.letters is not None,
         )
-        by_tenant: dict[TenantId, list[UUID]] = {}
-        for tenant_id, id in await self._meant(operator, body):
-            by_tenant.setdefault(tenant_id, []).append(id)
-        return await plan(self._transaction, self._settings, wish, by_tenant, at)
+        return await plan(self._transaction, self._settings, wish, await self._meant(operator, body), at)
 
-    async def _meant(self, operator: Operator, body: PlanReplay) -> Sequence[tuple[TenantId, UUID]]:
+    async def _meant(self, operator: Operator, body: PlanReplay) -> Mapping[TenantId, Sequence[UUID]]:
         if body.letters is not None:
             return await self._named(operator, body.letters)
         assert body.filter is not None
         most = self._settings.replay_letters_max
-        found = await self._letters.ids(await body.filter.wanted(operator, self._letters, "filter."), None, most + 1)
-        if len(found) > most:
+        found = await self._letters.by_tenant(await body.filter.wanted(operator, self._letters, "filter."), most + 1)
+        if sum(map(len, found.values())) > most:
             raise _wrong(
                 "filter", f"must fit at most {most} letters: say from when until when they died, and replay one part after the other"
             )
         return found
 
-    async def _named(self, operator: Operator, ids: Sequence[UUID]) -> Sequence[tuple[TenantId, UUID]]:
-        tenants: Mapping[UUID, TenantId] = await self._letters.tenants_of(ids, operator.tenant_id)
-        own = [(tenant_id, id) for id, tenant_id in tenants.items()]
-        unknown = sorted({*ids} - {id for _, id in own})
+    async def _named(self, operator: Operator, ids: Sequence[UUID]) -> Mapping[TenantId, Sequence[UUID]]:
+        tenants = await self._letters.tenants_of(ids, operator.tenant_id)
+        unknown = sorted({*ids} - {*tenants})
         if unknown:
             named = ", ".join(str(id) for id in unknown[:_UNKNOWN_NAMED_MAX])
             raise Problem(404, "Unknown letter", f"there is no such letter: {named}{' ...' if unknown[_UNKNOWN_NAMED_MAX:] else ''}")
+        own: dict[TenantId, list[UUID]] = {}
+        for id, tenant_id in tenants.items():
+            own.setdefault(tenant_id, []).append(id)
         return own
 
     async def found(self, operator: Operator, id: UUID) -> FoundReplay:

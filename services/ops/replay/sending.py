@@ -19,6 +19,7 @@ from services.ops.desk import letters
 from services.ops.desk.model import Letter
 from services.ops.desk.model import State as LetterState
 from services.ops.replay import parts, replays
+from services.ops.replay.candidates import Candidate
 from services.ops.replay.machine import ItemState, Replay
 from services.ops.replay.replays import End, Item
 
@@ -126,7 +127,7 @@ async def send_again_or_give_up(
     await _post(scope, replay_id, again)
 
 
-async def ended_sagas(scope: Scope, found: Collection[Letter]) -> set[UUID]:
+async def ended_sagas(scope: Scope, found: Collection[Letter] | Collection[Candidate]) -> set[UUID]:
     """Those of the letters' sagas that have ended, as far as has been heard."""
     sagas = {letter.saga_id for letter in found if letter.saga_id is not None}
     return {row["id"] for row in await scope.connection.fetch(_ENDED_SAGAS, scope.tenant_id, list(sagas))} if sagas else set()

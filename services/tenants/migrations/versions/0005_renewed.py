@@ -1,0 +1,20 @@
+"""What is sent again while its outbox row is still there renews the row."""
+
+from alembic import op
+
+from infra.schema import renew_outbox
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+STATEMENTS = [
+    "SET LOCAL ROLE tenants_owner",
+    *renew_outbox("tenants"),
+]
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
