@@ -1,16 +1,19 @@
 """What happens to a batch of envelopes inside one transaction: the same for one envelope and for hundreds.
 
-For each tenant, in sorted order: scope, inbox, load, decide each message, save, replies and their memory. Lock order is global:
-tenants sorted; within a tenant first the inbox, then what the repositories lock, in the order of the service's table. Deciding is
-pure and sees what its neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
+Step by step, all tenants side by side in each: inbox; for each repository of the service's table load, decide each message, save; then
+replies and their memory. So a batch makes a handful of round trips, however many tenants are in it. Lock order is global: first the
+inbox, then what the repositories lock, in the order of the table; in each step tenants sorted. Deciding is pure and sees what its
+neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from pydantic_core import from_json
@@ -27,7 +30,8 @@ from infra.inbox import Inbox, Key
 from infra.questions import Questions, is_question
 from infra.suspects import Suspects
 from infra.telemetry import step_of_journey
-from infra.transaction import Scope, Transactions
+from infra.together import together
+from infra.transaction import Batch, Scope, Transactions
 
 Replays = Mapping[tuple[TenantId, UUID], Sequence[Replay]]
 """By tenant and message id: those replays of which the desk waits to hear."""
@@ -48,6 +52,19 @@ class UndeclaredReply(TypeError):
 
     def __init__(self, command: type[Message], reply: Reply | Later | None) -> None:
         super().__init__(f"{command.__name__} cannot be answered with {type(reply).__name__}; its declaration names every answer")
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One tenant's part of a batch."""
+
+    scope: Scope
+    group: dict[Key, Envelope]
+    fresh: AbstractSet[Key] = frozenset()
+    """Those that had not been handled before."""
+    loaded: list[Any] = field(default_factory=list)
+    """What the repository that all of them concern has for them; empty if that is still to be loaded."""
+    answers: dict[Key, str] = field(default_factory=dict)
 
 
 class Batches:
@@ -77,37 +94,52 @@ class Batches:
             groups.setdefault(envelope.tenantid, {})[Key(envelope.type, envelope.id)] = envelope
         async with self._turns, self._transaction.batch() as batch:
             batch.received = [envelope for group in groups.values() for envelope in group.values()]
-            for tenant_id in sorted(groups, key=attrgetter("int")):  # as UUIDs compare, and a hundred times faster
-                async with batch.scope(tenant_id) as scope:
-                    await self._group(scope, groups[tenant_id], replays)
-                    if suspected:
-                        await self._suspects.clear(scope.connection, tenant_id, [envelope.id for envelope in groups[tenant_id].values()])
+            # Sorted as UUIDs compare, and a hundred times faster.
+            visits = [_Visit(await batch.enter(tenant_id), groups[tenant_id]) for tenant_id in sorted(groups, key=attrgetter("int"))]
+            await together([self._take_in(visit) for visit in visits])
+            # As the table names them, not as their messages came: two batches that lock in opposite order deadlock.
+            for handles in self._handles:
+                concerned = [(visit, received) for visit in visits if (received := self._fresh_for(handles, visit))]
+                await together([self._decide(visit, handles, received) for visit, received in concerned])
+            await together([self._finish(batch, visit, replays, suspected=suspected) for visit in visits])
 
-    async def _group(self, scope: Scope, group: dict[Key, Envelope], replays: Replays) -> None:
-        asked = [envelope for envelope in group.values() if type(envelope.data) not in self._table and is_question(envelope)]
-        if messages := {key: envelope for key, envelope in group.items() if not is_question(envelope)} if asked else group:
-            fresh = await self._handle(scope, messages)
-            if replays:
-                await self._report(scope, messages, fresh, replays)
-        if asked:
-            await self._questions.answer(scope, asked)
-
-    async def _handle(self, scope: Scope, group: dict[Key, Envelope]) -> set[Key]:
-        """Returns those that had not been handled before."""
-        fresh, answered = await self._inbox.take(scope.connection, scope.tenant_id, list(group), scope.now)
-        crash_point(self._service, "inbox", group.values())
+    async def _take_in(self, visit: "_Visit") -> None:
+        scope = visit.scope
+        keys = [key for key, envelope in visit.group.items() if not self._is_asked(envelope)]
+        if not keys:
+            return
+        asked = self._inbox.take(scope.connection, scope.tenant_id, keys, scope.now)
+        if len({id(self._table[type(visit.group[key].data)]) for key in keys}) == 1:
+            # Nearly always, and nearly always all are new: what they need is asked for at once, and locked after the inbox all the same.
+            handles = self._table[type(visit.group[keys[0]].data)]
+            visit.loaded = [await handles.repository.load(scope, [visit.group[key] for key in keys])]
+        visit.fresh, answered = await self._inbox.taken(scope.connection, scope.tenant_id, keys, asked)
+        if answered:
+            visit.loaded = []
+        crash_point(self._service, "inbox", [visit.group[key] for key in keys])
         for answer in answered.values():
             if answer is not None:
                 self._answer_again(scope, answer)
-        answers: dict[Key, str] = {}
-        for handles, received in self._by_repository({key: group[key] for key in group if key in fresh}):
-            # What one repository has changed is there before the next one looks.
-            await scope.written()
-            answers |= await self._decide(scope, handles, received)
-        self._inbox.remember(scope.writes, scope.tenant_id, answers)
-        return fresh
 
-    async def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: set[Key], replays: Replays) -> None:
+    async def _finish(self, batch: Batch, visit: "_Visit", replays: Replays, *, suspected: bool) -> None:
+        scope, group = visit.scope, visit.group
+        self._inbox.remember(scope.writes, scope.tenant_id, visit.answers)
+        if replays:
+            await self._report(scope, {key: group[key] for key in group if not self._is_asked(group[key])}, visit.fresh, replays)
+        if asked := [envelope for envelope in group.values() if self._is_asked(envelope)]:
+            await self._questions.answer(scope, asked)
+        if suspected:
+            await self._suspects.clear(scope.connection, scope.tenant_id, [envelope.id for envelope in group.values()])
+        await batch.leave(scope)
+
+    def _is_asked(self, envelope: Envelope) -> bool:
+        return type(envelope.data) not in self._table and is_question(envelope)
+
+    def _fresh_for(self, handles: Handles, visit: "_Visit") -> dict[Key, Envelope]:
+        """Those messages of the group that had not been handled before and that this part of the table decides."""
+        return {key: one for key, one in visit.group.items() if key in visit.fresh and self._table[type(one.data)] is handles}
+
+    async def _report(self, scope: Scope, group: dict[Key, Envelope], fresh: AbstractSet[Key], replays: Replays) -> None:
         """Tell the desk what came of the letters that it has sent again; whoever answers LATER has settled its letter, too."""
         told = [(key, replay) for key, envelope in group.items() for replay in replays.get((scope.tenant_id, envelope.id), ())]
         known = [str(_report_id(replay)) for key, replay in told if key not in fresh]
@@ -126,17 +158,11 @@ class Batches:
                     traceparent=envelope.traceparent,
                 )
 
-    def _by_repository(self, fresh: dict[Key, Envelope]) -> list[tuple[Handles, dict[Key, Envelope]]]:
-        parts: dict[int, tuple[Handles, dict[Key, Envelope]]] = {}
-        for key, envelope in fresh.items():
-            handles = self._table[type(envelope.data)]
-            parts.setdefault(id(handles), (handles, {}))[1][key] = envelope
-        # As the table names them, not as their messages came: two batches that lock in opposite order deadlock.
-        return [parts[id(handles)] for handles in self._handles if id(handles) in parts]
-
-    async def _decide(self, scope: Scope, handles: Handles, received: dict[Key, Envelope]) -> dict[Key, str]:
-        state = await handles.repository.load(scope, list(received.values()))
-        answers = {}
+    async def _decide(self, visit: "_Visit", handles: Handles, received: dict[Key, Envelope]) -> None:
+        scope = visit.scope
+        # What one repository has changed is there before the next one looks.
+        await scope.written()
+        (state,) = visit.loaded or (await handles.repository.load(scope, list(received.values())),)
         later = []
         with ExitStack() as spans:
             for key, envelope in received.items():
@@ -145,12 +171,11 @@ class Batches:
                 if reply is LATER:
                     later.append(envelope)
                 elif type(envelope.data) in self._commands:
-                    answers[key] = self._answer(scope, envelope, reply, traceparent)
+                    visit.answers[key] = self._answer(scope, envelope, reply, traceparent)
             # Before they are saved: what one of the group asked for may be answered by what its neighbours have changed.
             await self._deferred.note(scope, later)
             await handles.repository.save(scope, state)
         crash_point(self._service, "save", received.values())
-        return answers
 
     def _answer(self, scope: Scope, envelope: Envelope, reply: Reply | Later | None, traceparent: str | None) -> str:
         command = envelope.data

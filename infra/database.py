@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 from typing import Final
 
 from pydantic import SecretStr
@@ -41,8 +42,9 @@ def role_url(settings: Settings, service: str, role: str) -> URL:
 
 def open_pool(settings: Settings, service: str, role: str, connections: int) -> AsyncEngine:
     """A pool of at most `connections`. A connection found broken is replaced at the next checkout that fails, not probed before."""
+    url, name = role_url(settings, service, role), f"oaas {service} {role}"
     return create_async_engine(
-        role_url(settings, service, role),
+        _by_libpq(url) if role == "app" else url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=_POOL_WAIT_S,
@@ -50,14 +52,27 @@ def open_pool(settings: Settings, service: str, role: str, connections: int) -> 
         # The service's transactions are begun and ended by infra/transaction.py, in fewer round trips than the library would take; the
         # relay's are one statement each.
         **({"isolation_level": "AUTOCOMMIT"} if role in ("app", "relay") else {}),
-        connect_args={
-            "timeout": settings.connect_timeout_s,
-            "server_settings": {
-                "application_name": f"oaas {service} {role}",
-                # Planning a statement with arrays anew each time costs more than running it, and an index is right at every size.
-                **({"plan_cache_mode": "force_generic_plan"} if role == "app" else {}),
-                "statement_timeout": f"{int(settings.statement_timeout_s * 1000)}",
-                "idle_in_transaction_session_timeout": f"{int(settings.statement_timeout_s * 1000)}",
-            },
-        },
+        connect_args=_of_libpq(settings, name) if role == "app" else _of_asyncpg(settings, name),
     )
+
+
+def _of_asyncpg(settings: Settings, name: str) -> dict[str, object]:
+    return {"timeout": settings.connect_timeout_s, "server_settings": {"application_name": name, **_limits(settings)}}
+
+
+def _of_libpq(settings: Settings, name: str) -> dict[str, object]:
+    # Planning a statement with arrays anew each time costs more than running it, and an index is right at every size.
+    given = {"plan_cache_mode": "force_generic_plan", **_limits(settings)}
+    options = " ".join(f"-c {key}={value}" for key, value in given.items())
+    return {"connect_timeout": math.ceil(settings.connect_timeout_s), "application_name": name, "options": options}
+
+
+def _limits(settings: Settings) -> dict[str, str]:
+    longest = f"{int(settings.statement_timeout_s * 1000)}"
+    return {"statement_timeout": longest, "idle_in_transaction_session_timeout": longest}
+
+
+def _by_libpq(url: URL) -> URL:
+    """The same server by psycopg, which has a pipeline mode; what asyncpg calls `ssl` is `sslmode` there."""
+    query = {"sslmode" if key == "ssl" else key: value for key, value in url.query.items()}
+    return url.set(drivername="postgresql+psycopg", query=query)

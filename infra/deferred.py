@@ -11,12 +11,11 @@ be told that there is trouble, by `fault`: they wait on, and get the answer once
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import asyncpg
-
 from contracts.catalog import name_of
 from contracts.messages import Command, Envelope, Reply, StepFaulted
 from infra.inbox import Inbox, Key
 from infra.transaction import Scope
+from infra.wire_values import Row
 
 R = TypeVar("R", bound=Reply)
 Asked = tuple[type[Command[Any]], str]
@@ -87,7 +86,7 @@ class Deferred:
         return len(waiting)
 
 
-def _send(scope: Scope, row: asyncpg.Record, reply: Reply) -> str:
+def _send(scope: Scope, row: Row, reply: Reply) -> str:
     scope.send(
         reply,
         subject=row["subject"],

@@ -6,10 +6,10 @@ and then has it locked, so whichever commits first is seen by the other.
 
 from collections.abc import Set as AbstractSet
 
-import asyncpg
-
 from contracts.values import OrderId
 from infra.transaction import Scope
+from infra.wire import Answer
+from infra.wire_values import Row
 
 
 class Holds:
@@ -32,13 +32,14 @@ class Holds:
                 OR order_id IN (SELECT order_id FROM {table} WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3)
             {lock}"""  # noqa: S608 - the table and its columns are named in our own code
 
-    async def lock(self, scope: Scope, noted: AbstractSet[OrderId], others: AbstractSet[OrderId]) -> list[asyncpg.Record]:
+    async def lock(self, scope: Scope, noted: AbstractSet[OrderId], others: AbstractSet[OrderId]) -> list[Row]:
         """Their rows, locked until the transaction ends. Those that are `noted` are put there; of the others, those that are there."""
+        return scope.connection.rows(await self.ask(scope, noted, others))
+
+    def ask(self, scope: Scope, noted: AbstractSet[OrderId], others: AbstractSet[OrderId]) -> Answer:
+        """The same without waiting for the rows: what is asked next travels with it."""
         orders = sorted(noted | others)
         known = scope.tenant_id, orders, self._step, scope.now
-        rows: list[asyncpg.Record]
         if others <= noted:
-            rows = await scope.connection.fetch(self._lock, *known)
-        else:
-            rows = await scope.connection.fetch(self._lock_if_there, *known, [order in noted for order in orders])
-        return rows
+            return scope.connection.ask(self._lock, *known)
+        return scope.connection.ask(self._lock_if_there, *known, [order in noted for order in orders])

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
 from contracts.values import TenantId
+from infra.wire import Answer, Statements
 from infra.writes import Writes
 
 
@@ -42,20 +41,23 @@ class Inbox:
             FROM unnest($2::text[], $3::uuid[], $4::text[]) AS given (handler, message_id, answer)
             WHERE inbox.tenant_id = $1 AND inbox.handler = given.handler AND inbox.message_id = given.message_id"""
 
-    async def take(
-        self, connection: asyncpg.Connection, tenant_id: TenantId, keys: Sequence[Key], now: datetime
+    def take(self, connection: Statements, tenant_id: TenantId, keys: Sequence[Key], now: datetime) -> Answer:
+        """Note that these are taken in. `taken` reads the answer; what is asked meanwhile travels with it, and is done after it."""
+        return connection.ask(self._insert, tenant_id, [key.handler for key in keys], [key.message_id for key in keys], now)
+
+    async def taken(
+        self, connection: Statements, tenant_id: TenantId, keys: Sequence[Key], asked: Answer
     ) -> tuple[set[Key], dict[Key, str | None]]:
         """The keys seen for the first time, and for each other key the answer it was given (None: it needs none)."""
-        columns = [key.handler for key in keys], [key.message_id for key in keys]
-        rows = await connection.fetch(self._insert, tenant_id, *columns, now)
-        fresh = {Key(row["handler"], row["message_id"]) for row in rows}
+        fresh = {Key(row["handler"], row["message_id"]) for row in connection.rows(await asked)}
         if len(fresh) == len(keys):
             return fresh, {}
+        columns = [key.handler for key in keys], [key.message_id for key in keys]
         known = await connection.fetch(self._answers, tenant_id, *columns)
         answers = {Key(row["handler"], row["message_id"]): row["answer"] for row in known}
         return fresh, {key: answer for key, answer in answers.items() if key not in fresh}
 
-    async def known(self, connection: asyncpg.Connection, tenant_id: TenantId, keys: Sequence[Key]) -> set[Key]:
+    async def known(self, connection: Statements, tenant_id: TenantId, keys: Sequence[Key]) -> set[Key]:
         """Those of the keys that were taken in."""
         rows = await connection.fetch(self._answers, tenant_id, [key.handler for key in keys], [key.message_id for key in keys])
         return {Key(row["handler"], row["message_id"]) for row in rows}

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import asyncpg
-
 from contracts.addresses import Address
 from contracts.values import TenantId
+from infra.wire import Statements
 from infra.writes import Writes
 
 
@@ -64,7 +63,7 @@ class Outbox:
             now + self._resend_after,
         )
 
-    async def read(self, connection: asyncpg.Connection, tenant_id: TenantId, ids: Sequence[str]) -> list[Outgoing]:
+    async def read(self, connection: Statements, tenant_id: TenantId, ids: Sequence[str]) -> list[Outgoing]:
         """The rows with these ids that are still there, oldest first. The tenant comes from the column, not from a body."""
         rows = await connection.fetch(self._read, tenant_id, ids)
         return [

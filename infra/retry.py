@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 import asyncpg
+import psycopg
 from aio_pika.exceptions import AMQPError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,8 +28,8 @@ _OUTAGES: Final = ("08", "53", "57P", "58", "28", "25006", "3D000")
 """Beginnings of SQLSTATE: connection lost, out of disk or memory, shutting down, I/O error, login refused, read-only, no database."""
 _CANCELLED_BY_TIMEOUT: Final = "57014"
 # InternalClientError: the server died in the middle of a message, and the driver is out of step with what it was saying.
-DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""Everything that asyncpg raises by itself."""
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error)
+"""Everything that the drivers raise by themselves."""
 _OUT_OF_REACH: Final = (
     *(Outage, PoolTimeout, AMQPError, OSError),
     *(asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError),
@@ -45,6 +46,9 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, _OUT_OF_REACH):
         return Ending.OUTAGE
     state = getattr(error, "sqlstate", None)
+    if isinstance(error, psycopg.OperationalError) and state is None:
+        # libpq has lost its server, which can't have said why.
+        return Ending.OUTAGE
     if isinstance(state, str) and state.startswith(_OUTAGES):
         return Ending.OUTAGE
     if state in _CONFLICTS:

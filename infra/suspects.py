@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
 from contracts.messages import Envelope
 from contracts.values import TenantId
 from infra.retry import until_committed
 from infra.settings import Settings
 from infra.transaction import Transactions
+from infra.wire import Statements
 
 
 class KilledItsProcess(Exception):
@@ -35,15 +34,15 @@ class Suspects:
         self._clear = f"DELETE FROM {schema}.suspect WHERE tenant_id = $1 AND message_id = ANY($2::uuid[])"
         self._deaths = f"SELECT message_id, deaths FROM {schema}.suspect WHERE tenant_id = $1 AND message_id = ANY($2::uuid[])"
 
-    async def mark(self, connection: asyncpg.Connection, tenant_id: TenantId, message_id: UUID, now: datetime) -> int:
+    async def mark(self, connection: Statements, tenant_id: TenantId, message_id: UUID, now: datetime) -> int:
         """Note that the message is about to be tried after a redelivery; returns how often that was noted, this time included."""
         return int(await connection.fetchval(self._mark, tenant_id, message_id, now))
 
-    async def clear(self, connection: asyncpg.Connection, tenant_id: TenantId, message_ids: Sequence[UUID]) -> None:
+    async def clear(self, connection: Statements, tenant_id: TenantId, message_ids: Sequence[UUID]) -> None:
         """These were handled, or parked, in this transaction."""
         await connection.execute(self._clear, tenant_id, message_ids)
 
-    async def deaths(self, connection: asyncpg.Connection, tenant_id: TenantId, message_ids: Sequence[UUID]) -> dict[UUID, int]:
+    async def deaths(self, connection: Statements, tenant_id: TenantId, message_ids: Sequence[UUID]) -> dict[UUID, int]:
         """How many marks each of these has; one without a mark is absent."""
         return {row["message_id"]: row["deaths"] for row in await connection.fetch(self._deaths, tenant_id, message_ids)}
 

@@ -1,12 +1,13 @@
 """The only door to a session. What happens inside one scope belongs to one tenant; only this file commits.
 
     async with transaction(tenant_id) as scope:      one tenant: HTTP requests, timers, sweepers
-    async with transaction.batch() as batch:         several tenants, strictly one after the other: the consumer
+    async with transaction.batch() as batch:         several tenants in one transaction, each in a scope of its own: the consumer
         async with batch.scope(tenant_id) as scope:
 
-The tenant is set for the transaction only (a session-level setting would leak to the pool's next user), and every scope sets it
-anew before its first statement. What a scope sends is in the outbox before the commit and in the relay's hands after it.
-A round trip costs more than most statements: beginning and entering the first tenant are one, and so is all that a scope writes.
+The tenant is set for the transaction only (a session-level setting would leak to the pool's next user), and infra/wire.py enters it
+before every statement that follows one of another tenant. What a scope sends is in the outbox before the commit and in the relay's
+hands after it. A round trip costs more than most statements, so beginning travels with the first of them, and all that a scope writes
+is one; scopes that are visited side by side (infra/together.py) share their round trips.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -31,11 +31,11 @@ from infra.crash import Carried, crash_point
 from infra.identifiers import uuid7
 from infra.outbox import Outbox, Outgoing
 from infra.retry import DRIVER_ERRORS, Ending, ending_of
-from infra.schema import TENANT_SETTING
 from infra.telemetry import current_traceparent
-from infra.writes import Writes
+from infra.wire import Answer, Statements, Wire, status_of
+from infra.writes import Writes, settled
 
-_SET_TENANT: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
+_WIRE: Final = "wire"
 
 
 class HandOver(Protocol):
@@ -51,15 +51,16 @@ class Scope:
     tenant_id: TenantId
     now: datetime
     service: str
-    connection: asyncpg.Connection
-    _bind: AsyncConnection
+    connection: Statements
+    _bind: AsyncConnection | None
     outgoing: list[Outgoing] = field(default_factory=list)
     writes: Writes = field(default_factory=Writes)
     _once_committed: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def session(self) -> AsyncSession:
-        """SQLModel's session, for the API's single rows; the batch path uses `connection`."""
+        """SQLModel's session, for the API's single rows; whoever shares the transaction with other tenants has `connection` only."""
+        assert self._bind is not None, "a session belongs to a transaction of one tenant"
         return AsyncSession(bind=self._bind, expire_on_commit=False)
 
     def write(self, statement: str, *arguments: Any, rows: int | None = None) -> None:
@@ -68,7 +69,8 @@ class Scope:
 
     async def written(self) -> None:
         """Write now what is to be written: for whoever reads it in the same scope. Raises LockedRowMissing."""
-        await self.writes.flush(self.connection)
+        if sent := self.writes.send(self.connection):
+            await settled(sent)
 
     def once_committed(self, call: Callable[[], None]) -> None:
         """Call this if and when the transaction has committed. Like the relay, it never waits and never fails."""
@@ -123,36 +125,42 @@ class Batch:
     received: Sequence[Envelope] = ()
     """What is being handled, if anything was received; crash points can be told by it."""
     _open: "_Open | None" = None
+    _sent: list[Answer] = field(default_factory=list)
+    """What the scopes have written last; the COMMIT travels with it."""
     _once_committed: list[Callable[[], None]] = field(default_factory=list)
 
-    @asynccontextmanager
-    async def scope(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
-        """Enter the tenant, and leave it with its writes written and its messages in the outbox."""
+    async def enter(self, tenant_id: TenantId) -> Scope:
+        """A scope that `leave` ends; the tenant is entered with the first statement."""
+        if self._open is None:
+            self._open = await self._transactions.begun()
+        statements = Statements(self._open.wire, tenant_id)
+        return Scope(tenant_id, self.now, self._transactions.service, statements, None, _once_committed=self._once_committed)
+
+    async def leave(self, scope: Scope) -> None:
+        """Have its writes and its messages, which go to the outbox, leave with the next statement, or with the commit."""
         service = self._transactions.service
-        opened = await self._enter(tenant_id)
-        scope = Scope(tenant_id, self.now, service, opened.connection, opened.bind, _once_committed=self._once_committed)
-        yield scope
         if "session" in scope.__dict__:
             await scope.session.flush()
         if scope.outgoing:
             carried: tuple[Carried, ...] = (*self.received, *scope.outgoing)
             if not self.received:
                 crash_point(service, "save", carried)
-            self._transactions.outbox.add_to(scope.writes, tenant_id, scope.outgoing, self.now)
-        await scope.written()
+            self._transactions.outbox.add_to(scope.writes, scope.tenant_id, scope.outgoing, self.now)
+        if sent := scope.writes.send(scope.connection):
+            self._sent.append(sent)
         if scope.outgoing:
             crash_point(service, "outbox", carried)
             self.outgoing += scope.outgoing
-        # Whoever keeps the scope beyond its end finds nothing to work with: the connection may be in the next tenant by then.
+        # Whoever keeps the scope beyond its end finds nothing to work with: the connection may be in the next transaction by then.
         del scope.connection, scope._bind
         scope.__dict__.pop("session", None)
 
-    async def _enter(self, tenant_id: TenantId) -> "_Open":
-        if self._open is None:
-            self._open = await self._transactions.begun(tenant_id)
-        else:
-            await self._open.connection.execute(_SET_TENANT, str(tenant_id))
-        return self._open
+    @asynccontextmanager
+    async def scope(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
+        """Enter the tenant, and leave it with its writes written and its messages in the outbox."""
+        scope = await self.enter(tenant_id)
+        yield scope
+        await self.leave(scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +168,21 @@ class _Open:
     """A connection out of the pool, inside a transaction that this file begins and ends: the pool's own are in autocommit."""
 
     bind: AsyncConnection
-    connection: asyncpg.Connection
+    wire: Wire
 
-    async def commit(self) -> None:
-        """Raises NotCommitted if a statement had failed and nobody noticed."""
-        done = await self.connection.execute("COMMIT")
-        if done != "COMMIT":
-            raise NotCommitted(done)
+    async def commit(self, sent: Sequence[Answer]) -> None:
+        """Raises what went wrong with what was sent, and NotCommitted if an earlier statement had failed and nobody noticed."""
+        done = self.wire.commit()
+        for one in sent:
+            await settled(one)
+        if (said := status_of(await done)) != "COMMIT":
+            raise NotCommitted(said)
 
     async def close(self, *, is_committed: bool) -> None:
         """Give the connection back to the pool; what is not committed is rolled back."""
         try:
             if not is_committed:
-                await self.connection.execute("ROLLBACK")
+                await self.wire.roll_back()
         except (*DRIVER_ERRORS, OSError):
             # In which state it is nobody knows: nobody is to get it again.
             await self.bind.invalidate()
@@ -203,8 +213,11 @@ class Transactions:
     @asynccontextmanager
     async def __call__(self, tenant_id: TenantId) -> AsyncIterator[Scope]:
         """One tenant's transaction: commits when the block ends, rolls back when it raises."""
-        async with self.batch() as batch, batch.scope(tenant_id) as scope:
-            yield scope
+        async with self.batch() as batch:
+            batch._open = await self.begun(tenant_id)
+            async with batch.scope(tenant_id) as scope:
+                scope._bind = batch._open.bind
+                yield scope
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -216,8 +229,8 @@ class Transactions:
             carried: tuple[Carried, ...] = (*batch.received, *batch.outgoing)
             crash_point(self.service, "commit", carried)
             if batch._open is None:
-                batch._open = await self.begun(None)
-            await batch._open.commit()
+                batch._open = await self.begun()
+            await batch._open.commit(batch._sent)
             is_committed = True
         finally:
             if batch._open is not None:
@@ -228,15 +241,13 @@ class Transactions:
         for call in (*batch._once_committed, *self._after_commit):
             call()
 
-    async def begun(self, tenant_id: TenantId | None) -> _Open:
-        """A connection in a new transaction inside the tenant, both in one round trip. For this file only."""
-        # A UUID's text, or nothing, needs no quoting; a statement with parameters could not begin the transaction as well.
-        begin = f"BEGIN; SELECT set_config('{TENANT_SETTING}', '{'' if tenant_id is None else UUID(int=tenant_id.int)}', true)"
+    async def begun(self, tenant_id: TenantId | None = None) -> _Open:
+        """A connection in a new transaction; without a tenant it begins with whatever is asked first. For this file only."""
         stale_left = self._connections_max
         while True:
             bind = await self._pool.connect()
             try:
-                return await _begun_on(bind, begin)
+                return await _begun_on(bind, tenant_id)
             except (*DRIVER_ERRORS, OSError) as error:
                 # It died while it lay in the pool, with all others there. Nothing has happened on it: a new one will do.
                 stale_left -= 1
@@ -250,14 +261,23 @@ class Transactions:
         return pool.size()
 
 
-async def _begun_on(bind: AsyncConnection, begin: str) -> _Open:
+async def _begun_on(bind: AsyncConnection, tenant_id: TenantId | None) -> _Open:
     try:
-        connection = (await bind.get_raw_connection()).driver_connection
-        assert connection is not None
-        await connection.execute(begin)
+        wire = await _wire_of(bind)
+        wire.begin()
+        if tenant_id is not None:
+            await wire.enter(tenant_id)
     except BaseException:
         # In which state it is nobody knows: nobody is to get it again.
         await bind.invalidate()
         await bind.close()
         raise
-    return _Open(bind, connection)
+    return _Open(bind, wire)
+
+
+async def _wire_of(bind: AsyncConnection) -> Wire:
+    pooled = await bind.get_raw_connection()
+    assert pooled.driver_connection is not None
+    # As long as the connection lives, which remembers what it has prepared.
+    wire: Wire = pooled.info.get(_WIRE) or pooled.info.setdefault(_WIRE, Wire(pooled.driver_connection))
+    return wire

@@ -1,7 +1,8 @@
-"""Statements whose rows nobody waits for, sent together as one when a scope ends: one round trip instead of one each.
+"""Statements whose rows nobody waits for, sent together as one when a scope ends, on its way with the COMMIT.
 
 What is written is what deciding has changed, in rows that are locked by then, so the order among them does not matter: PostgreSQL runs
 all of them on one snapshot, and checks foreign keys when all are done. A statement must not need what another of them has written.
+How many rows were changed is checked there, too: a COMMIT that follows on the heels of a statement can only be stopped by its failure.
 """
 
 import re
@@ -9,12 +10,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-import asyncpg
+import psycopg
 
 from infra.rows import LockedRowMissing
+from infra.wire import Answer, Statements
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 _COMBINATIONS_MAX: Final = 256
+_MISSING: Final = re.compile(r"LockedRowMissing (\d+) of (\d+)")
 
 
 class Writes:
@@ -31,27 +34,48 @@ class Writes:
         self._arguments += arguments
         self._expected.append(rows)
 
-    async def flush(self, connection: asyncpg.Connection) -> None:
-        """Write all of it now, in one statement. Raises LockedRowMissing if one changed other than its number of rows."""
+    def send(self, connection: Statements) -> Answer | None:
+        """Have all of it leave with what is asked next; None if there is nothing. Whoever waits for the answer, waits by `settled`."""
         if not self._statements:
-            return
-        statements, arguments, expected = tuple(self._statements), self._arguments, tuple(self._expected)
+            return None
+        expected = tuple(rows is not None for rows in self._expected)
+        statement = _together(tuple(self._statements), expected)
+        answer = connection.ask(statement, *self._arguments, *(rows for rows in self._expected if rows is not None))
         self._statements, self._arguments, self._expected = [], [], []
-        done = await connection.fetchrow(_together(statements, tuple(rows is not None for rows in expected)), *arguments)
-        for counted, rows in zip(done or (), (rows for rows in expected if rows is not None), strict=False):
-            if counted != rows:
-                raise LockedRowMissing(f"{counted} rows", rows)
+        return answer
+
+
+async def settled(sent: Answer) -> None:
+    """Return once it is written. Raises LockedRowMissing if one of the statements changed other than its number of rows."""
+    try:
+        await sent
+    except psycopg.errors.InvalidTextRepresentation as error:
+        if missing := _MISSING.search(str(error)):
+            raise LockedRowMissing(f"{missing[1]} rows", int(missing[2])) from None
+        raise
 
 
 @lru_cache(maxsize=_COMBINATIONS_MAX)
 def _together(statements: Sequence[str], counted: Sequence[bool]) -> str:
-    """One statement that does all of these and answers how many rows the counted ones changed."""
-    parts, counts, before = [], [], 0
+    """One statement that does all of these, and fails if one that is counted changes other than its number of rows."""
+    parts, checks, before = [], [], 0
+    expected = sum(map(_parameters_of, statements))
     for number, (statement, is_counted) in enumerate(zip(statements, counted, strict=True)):
         parts.append(f"write_{number} AS ({_shifted(statement, before)}{' RETURNING 1' if is_counted else ''})")
-        counts += [f"(SELECT count(*) FROM write_{number})"] if is_counted else []  # noqa: S608 - a number of ours
-        before += max(map(int, _PARAMETER.findall(statement)), default=0)
-    return f"WITH {', '.join(parts)} SELECT {', '.join(counts) or '1'}"
+        before += _parameters_of(statement)
+        if is_counted:
+            expected += 1
+            checks.append(_check(f"(SELECT count(*) FROM write_{number})", expected))  # noqa: S608 - a number of ours
+    return f"WITH {', '.join(parts)} SELECT {', '.join(checks) or '1'}"
+
+
+def _check(count: str, expected: int) -> str:
+    # No number is written so: the cast fails, and says why.
+    return f"CASE WHEN {count} = ${expected} THEN 1 ELSE format('LockedRowMissing %s of %s', {count}, ${expected}::bigint)::integer END"
+
+
+def _parameters_of(statement: str) -> int:
+    return max(map(int, _PARAMETER.findall(statement)), default=0)
 
 
 def _shifted(statement: str, by: int) -> str:

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
+from infra.wire_values import Row
 from sagas.engine.held import Held
 from sagas.engine.history import Kind
 from sagas.engine.instance import Asking, Instance, Phase, State, Status
@@ -48,7 +47,7 @@ def is_stuck(looked: Looked, now: datetime) -> bool:
     return looked.found.stuck_at is not None and looked.found.stuck_at < now
 
 
-def unsure(looked: Looked) -> list[asyncpg.Record]:
+def unsure(looked: Looked) -> list[Row]:
     """The facts after which nobody can be sure what is true at a participant."""
     return [event for event in looked.events if event["kind"] in _UNSURE]
 

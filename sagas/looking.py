@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-import asyncpg
-
 from contracts.catalog import owner_of
 from contracts.messages import Command, Refusal, Reply
 from contracts.values import SagaId, TenantId
 from infra.transaction import Scope, Transactions
 from infra.unscoped.sagas import FoundSaga
+from infra.wire_values import Row
 from sagas.engine.definition import Saga
 from sagas.engine.held import Held
 from sagas.engine.instance import ABANDON_STEP, Asking, Instance, Phase
@@ -41,8 +40,8 @@ class Looked:
     wake_at: datetime | None
     held: Held | None
     unreadable: str | None
-    events: list[asyncpg.Record] = field(default_factory=list)
-    attempts: list[asyncpg.Record] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    attempts: list[Row] = field(default_factory=list)
 
 
 async def look(
@@ -100,7 +99,7 @@ def _command_class(held: Held, asking: Asking) -> type[Command[Any]]:
     return Move(held.saga, held.instance, held.instance.progressed_at).command_class(asking)
 
 
-def _looked(row: asyncpg.Record, definitions: Definitions) -> Looked:
+def _looked(row: Row, definitions: Definitions) -> Looked:
     found = FoundSaga(**{name: row[name] for name in FoundSaga.__dataclass_fields__ if name != "rank"})
     try:
         held = held_from(row, found.tenant_id, definitions)

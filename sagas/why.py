@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from contracts.values import SagaId, TenantId
+from infra.wire_values import Row
 from sagas.advice import is_stuck, is_unsure, skipped_by, supplied, to_do, unsure
 from sagas.engine.held import Held
 from sagas.engine.history import Kind
@@ -148,7 +149,7 @@ def _until(held: Held, asking: Asking, now: datetime) -> str:
     return f"no answer yet; {'asked again' if again else 'this try ends'} {when(deadline, now)}"
 
 
-def _failure(event: Mapping[str, object], now: datetime) -> str:
+def _failure(event: Row, now: datetime) -> str:
     told = f"{when(_time(event['at']), now)}: {_sentence(event)}"
     reply = json.loads(str(event["reply"])) if event["reply"] else {}
     fingerprint = reply.get("data", {}).get("fingerprint")
@@ -177,7 +178,7 @@ def _people(looked: Looked, now: datetime) -> list[str]:
     return told
 
 
-def _sentence(event: Mapping[str, object]) -> str:
+def _sentence(event: Row) -> str:
     return sentence(
         str(event["kind"]),
         step=_text(event["step"]),

@@ -60,7 +60,7 @@ class Status(StrEnum):
     FAULTED = "FAULTED"
 
 
-COMMAND_IDS_REMEMBERED: Final = 16_384
+COMMAND_IDS_REMEMBERED: Final = 65_536
 """Ids kept between asking and answering; computing one anew costs more than the rest of finding what was asked."""
 ABANDON_STEP: Final = "abandon"
 """The step name under which the abandoning is asked and remembered."""
@@ -157,7 +157,8 @@ class Instance(Generic[E, W]):
 
     def asking_of(self, command: UUID) -> tuple[Asking, int] | None:
         """What was asked under that command id and in which round, if this saga asked it."""
-        for asking in self.askings:
+        # What was asked last is what is answered next, nearly always.
+        for asking in reversed(self.askings):
             for round_ in range(asking.round, 0, -1):
                 if command_id(self.id, asking.phase, asking.step, round_) == command:
                     return asking, round_

@@ -6,7 +6,6 @@ Rows are locked in the order of their ids, once per group; a row is written once
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import asyncpg
 from pydantic_core import from_json as read
 from pydantic_core import to_json as written
 
@@ -17,6 +16,8 @@ from infra.errors import Retryable
 from infra.frames import read_data
 from infra.telemetry import trace_id_of
 from infra.transaction import Scope
+from infra.wire import Statements
+from infra.wire_values import Row
 from sagas.engine.definition import Saga
 from sagas.engine.held import Held
 from sagas.engine.history import Entry
@@ -62,7 +63,7 @@ class UnknownDefinition(Retryable):
 
 
 async def lock(
-    connection: asyncpg.Connection,
+    connection: Statements,
     tenant_id: TenantId,
     ids: Sequence[SagaId],
     sagas: Mapping[tuple[str, int], Saga[Any, Any]],
@@ -74,7 +75,7 @@ async def lock(
     return {SagaId(row["id"]): held_from(row, tenant_id, sagas) for row in rows}
 
 
-def held_from(row: asyncpg.Record, tenant_id: TenantId, sagas: Mapping[tuple[str, int], Saga[Any, Any]]) -> Held:
+def held_from(row: Row, tenant_id: TenantId, sagas: Mapping[tuple[str, int], Saga[Any, Any]]) -> Held:
     """What a row of `saga` tells (of _SELECT's columns); raises UnknownDefinition, and ValueError or LookupError for a damaged one."""
     saga = sagas.get((row["name"], row["version"]))
     if saga is None:
@@ -87,7 +88,7 @@ def held_from(row: asyncpg.Record, tenant_id: TenantId, sagas: Mapping[tuple[str
 
 
 async def lock_remembered(
-    connection: asyncpg.Connection,
+    connection: Statements,
     tenant_id: TenantId,
     ids: Sequence[SagaId],
     sagas: Mapping[tuple[str, int], Saga[Any, Any]],

@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from contracts.messages import Envelope
 from contracts.values import SagaId, TenantId
 from infra.frames import read_envelope
+from infra.wire import Statements
 from sagas.engine.definition import Saga
 from sagas.engine.instance import Phase, State, command_id
 
@@ -42,7 +41,7 @@ class Foreign:
 
 
 async def foreign_among(
-    connection: asyncpg.Connection, tenant_id: TenantId, ids: Collection[SagaId], sagas: Mapping[tuple[str, int], Saga[Any, Any]]
+    connection: Statements, tenant_id: TenantId, ids: Collection[SagaId], sagas: Mapping[tuple[str, int], Saga[Any, Any]]
 ) -> dict[SagaId, Foreign]:
     """Those of the tenant's sagas with these ids, locked before, whose definition is not in `sagas`."""
     rows = await connection.fetch(_FIND, tenant_id, list(ids))
@@ -53,14 +52,14 @@ async def foreign_among(
     }
 
 
-async def keep(connection: asyncpg.Connection, tenant_id: TenantId, replies: Sequence[Envelope], now: datetime) -> None:
+async def keep(connection: Statements, tenant_id: TenantId, replies: Sequence[Envelope], now: datetime) -> None:
     """Keep replies to foreign sagas; whoever runs the timers of those finds them."""
     ids = [reply.sagaid for reply in replies]
     bodies = [reply.model_dump_json(exclude_none=True) for reply in replies]
     await connection.execute(_KEEP, tenant_id, [reply.id for reply in replies], ids, bodies, now)
 
 
-async def take(connection: asyncpg.Connection, tenant_id: TenantId, ids: Collection[SagaId]) -> list[Envelope]:
+async def take(connection: Statements, tenant_id: TenantId, ids: Collection[SagaId]) -> list[Envelope]:
     """What is kept for these sagas, which are locked, in the order in which it came; it is kept no longer."""
     rows = await connection.fetch(_TAKE, tenant_id, list(ids))
     return [read_envelope(json.loads(row["envelope"])) for row in sorted(rows, key=lambda row: row["kept_at"])]

@@ -2,11 +2,10 @@
 
 Lock order inside a tenant: holds sorted by order, then stock sorted by (shop, SKU), each once per group. Ask and undo of an
 order both put its hold row there first (state NEW, nothing held) and then lock it, so whichever commits first is seen by
-the other. However many commands a group has, it costs at most four statements to load and one to save.
+the other. However many commands a group has, it costs three statements to load, which travel together, and one to save.
 """
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -20,6 +19,8 @@ from contracts.orders import OrderCompleted
 from contracts.values import OrderId, ShopId, Sku
 from infra.holds import Holds
 from infra.transaction import Scope
+from infra.wire import Answer
+from infra.wire_values import Row
 from services.inventory.model import Hold, HoldState, Level, Product, Shelf, Shop, Stock
 
 STEP: Final = "reserve-stock"
@@ -31,12 +32,20 @@ _LINES: Final = """
     SELECT order_id, sku, quantity FROM inventory.stock_hold_line
     WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND step = $3"""
 
-_LOCK_STOCK: Final = """
+_LOCK: Final = """
     SELECT stock.shop_id, stock.sku, stock.available, stock.held, stock.consumed
-    FROM inventory.stock JOIN unnest($2::uuid[], $3::text[]) AS wanted (shop_id, sku)
+    FROM inventory.stock JOIN ({wanted}) AS wanted (shop_id, sku)
       ON stock.shop_id = wanted.shop_id AND stock.sku = wanted.sku
     WHERE stock.tenant_id = $1
     ORDER BY stock.shop_id, stock.sku FOR UPDATE OF stock"""
+_ASKED: Final = "SELECT * FROM unnest($2::uuid[], $3::text[])"
+_HELD: Final = """
+    SELECT hold.shop_id, line.sku
+    FROM inventory.stock_hold AS hold JOIN inventory.stock_hold_line AS line USING (tenant_id, order_id, step)
+    WHERE hold.tenant_id = $1 AND hold.order_id = ANY($4::uuid[]) AND hold.step = $5 AND hold.state = 'HELD'"""
+_LOCK_STOCK: Final = _LOCK.format(wanted=_ASKED)
+_LOCK_STOCK_AND_HELD: Final = _LOCK.format(wanted=f"{_ASKED} UNION {_HELD}")
+"""What is asked for, and what the orders hold: their holds are locked by the statement before it, so they are what they will be."""
 
 _SAVE_STOCK: Final = """
     UPDATE inventory.stock
@@ -64,33 +73,46 @@ class ShelfRepository:
         asked = [message for message in messages if isinstance(message, ReserveStock)]
         noted = {message.order_id for message in messages if isinstance(message, ReserveStock | ReleaseStock)}
         completed = {message.order_id for message in messages if isinstance(message, OrderCompleted)}
-        holds = await _lock_holds(scope, noted, completed)
         wanted = {(command.shop_id, line.sku) for command in asked for line in command.lines}
-        wanted |= {(hold.shop_id, sku) for hold in holds.values() if hold.shop_id is not None for sku in hold.quantities}
-        return Shelf(scope.tenant_id, await _lock_levels(scope, wanted), holds)
+        # All at once: the holds first, for they are locked before the stock.
+        holds = _HOLDS.ask(scope, noted, completed)
+        if len(asked) == len(messages):
+            levels = _ask_levels(scope, wanted)
+            return Shelf(scope.tenant_id, _levels(scope.connection.rows(await levels)), _holds(scope.connection.rows(await holds)))
+        orders = sorted(noted | completed)
+        lines = scope.connection.ask(_LINES, scope.tenant_id, orders, STEP)
+        levels = _ask_levels(scope, wanted, orders)
+        held = _holds(scope.connection.rows(await holds), scope.connection.rows(await lines))
+        return Shelf(scope.tenant_id, _levels(scope.connection.rows(await levels)), held)
 
     async def save(self, scope: Scope, state: Shelf) -> None:
         _save_levels(scope, [level for level in state.levels.values() if level.changed])
         _save_holds(scope, [hold for hold in state.holds.values() if hold.changed])
 
 
-async def _lock_holds(scope: Scope, noted: AbstractSet[OrderId], completed: AbstractSet[OrderId]) -> dict[OrderId, Hold]:
-    rows = await _HOLDS.lock(scope, noted, completed)
-    holds = {row["order_id"]: Hold(row["order_id"], HoldState(row["state"]), row["shop_id"], row["reservation_id"]) for row in rows}
-    quantities: dict[OrderId, dict[Sku, int]] = {order: {} for order, hold in holds.items() if hold.state is HoldState.HELD}
-    if quantities:
-        for row in await scope.connection.fetch(_LINES, scope.tenant_id, list(quantities), STEP):
-            quantities[row["order_id"]][row["sku"]] = row["quantity"]
-    for order, held in quantities.items():
-        holds[order].quantities = held
+def _ask_levels(scope: Scope, wanted: Iterable[tuple[ShopId, Sku]], held_by: Sequence[OrderId] = ()) -> Answer:
+    """Ask for the rows that are wanted, and for those of which these orders hold something; they will be locked."""
+    keys = sorted(wanted)
+    columns = [shop for shop, _ in keys], [sku for _, sku in keys]
+    if held_by:
+        return scope.connection.ask(_LOCK_STOCK_AND_HELD, scope.tenant_id, *columns, held_by, STEP)
+    return scope.connection.ask(_LOCK_STOCK, scope.tenant_id, *columns)
+
+
+def _holds(rows: Iterable[Row], lines: Iterable[Row] = ()) -> dict[OrderId, Hold]:
+    """The holds; what they hold is known only to whoever asked for the lines, because whoever asks for stock does not need it."""
+    quantities: dict[OrderId, dict[Sku, int]] = {}
+    for line in lines:
+        quantities.setdefault(line["order_id"], {})[line["sku"]] = line["quantity"]
+    holds = {}
+    for row in rows:
+        holds[row["order_id"]] = hold = Hold(row["order_id"], HoldState(row["state"]), row["shop_id"], row["reservation_id"])
+        if hold.state is HoldState.HELD:
+            hold.quantities = quantities.get(hold.order_id, {})
     return holds
 
 
-async def _lock_levels(scope: Scope, wanted: Iterable[tuple[ShopId, Sku]]) -> dict[tuple[ShopId, Sku], Level]:
-    keys = sorted(wanted)
-    if not keys:
-        return {}
-    rows = await scope.connection.fetch(_LOCK_STOCK, scope.tenant_id, [shop for shop, _ in keys], [sku for _, sku in keys])
+def _levels(rows: Iterable[Row]) -> dict[tuple[ShopId, Sku], Level]:
     return {(row["shop_id"], row["sku"]): Level(row["shop_id"], row["sku"], row["available"], row["held"], row["consumed"]) for row in rows}
 
 
@@ -151,8 +173,8 @@ async def list_shops(scope: Scope, after: tuple[datetime, UUID] | None, limit: i
 async def add_product(scope: Scope, product: Product) -> bool:
     """False if the SKU is listed already; nothing is changed then."""
     statement = insert(Product).values(**product.model_dump()).on_conflict_do_nothing(index_elements=["tenant_id", "sku"])
-    done = await scope.session.exec(statement)
-    return done.rowcount == 1
+    added = await scope.session.exec(statement.returning(col(Product.sku)))
+    return added.one_or_none() is not None
 
 
 async def find_product(scope: Scope, sku: str, *, to_change: bool = False) -> Product | None:

@@ -7,7 +7,7 @@ However many messages a group has, it costs one statement to load and at most fo
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import String, bindparam
@@ -27,6 +27,7 @@ from contracts.orders import (
 from contracts.values import OrderId, OrderStatus, Rejection, ShopId, TenantId, mask_of
 from infra.deferred import Deferred
 from infra.transaction import Batch, Scope
+from infra.wire_values import Row
 from services.orders.acceptance import Acceptance, AcceptanceState
 from services.orders.model import Catalogue, KnownShop, OrderLineRow, OrderRow
 from services.orders.order import Order, OrderBook
@@ -185,7 +186,7 @@ async def settled_orders(batch: Batch, watched: Mapping[TenantId, Sequence[Order
     return settled
 
 
-def _order(row: Mapping[str, Any]) -> Order:
+def _order(row: Row) -> Order:
     rejection, cancelled_from = row["rejection"], row["cancelled_from"]
     return Order(
         row["order_id"],

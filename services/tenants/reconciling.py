@@ -11,6 +11,7 @@ from contracts.values import OrderId, VatRate
 from infra.reconcile import Books, Case, Imbalance, Line, NothingToMend, Subject, by_use_case
 from infra.rows import require_updated
 from infra.transaction import Scope
+from infra.wire_values import Row
 from services.tenants import totals
 from services.tenants.consumers import HANDLES
 from services.tenants.ledger import ChargeState, Entry, Kind
@@ -110,7 +111,7 @@ def _said_by(entries: Sequence[Entry], now: ChargeState) -> tuple[ChargeState, l
     return ChargeState.REFUNDED, [charge.refund() for charge in charges if charge.vat_rate not in refunded]
 
 
-def _entry(order_id: UUID, row: "dict[str, object]") -> Entry:
+def _entry(order_id: UUID, row: Row) -> Entry:
     values = dict(row)
     return Entry(
         OrderId(order_id),

@@ -13,6 +13,7 @@ from contracts.values import OrderId, TenantId
 from infra.settings import Settings
 from tests.conformance.places import Enter, LedgerOf, Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
 from tests.conformance.racing import race
+from tests.statements import heard
 
 PLACES = 1000
 
@@ -104,9 +105,8 @@ async def test_of_many_orders_those_that_are_completed_use_their_places(particip
 
 async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant: Participant, tenant_id: TenantId) -> None:
     async def statements(messages: list[Message]) -> int:
-        said: list[str] = []
         async with participant.enter(tenant_id) as scope:
-            with scope.connection.query_logger(lambda query: said.append(query.query)):
+            with heard(scope) as said:
                 await decide(scope, participant.handles, [envelope(tenant_id, message) for message in messages])
         return len(said)
 
@@ -115,7 +115,7 @@ async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant
         asks = [participant.ask(tenant_id, order) for order in orders]
         return await statements(asks), await statements([participant.undo(order) for order in orders])
 
-    # A connection's first statements also look up the array types.
+    # The first time, a month is put there.
     await asks_and_undos(2)
     few, many = await asks_and_undos(1), await asks_and_undos(100)
     assert few == many

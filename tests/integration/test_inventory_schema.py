@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from sqlalchemy.exc import IntegrityError
 
@@ -14,6 +13,7 @@ from infra.transaction import Transactions
 from services.inventory import repository
 from services.inventory.model import Product, Shop, Stock, StockHold, StockHoldLine
 from tests.conformance.places import SKU, add_stock, new_product, opened
+from tests.integration.refusals import CHECK_VIOLATED, NO_RIGHT
 from tests.integration.schemas import columns_of, declared_columns
 
 ROWS: Final = (Shop, Product, Stock, StockHold, StockHoldLine)
@@ -62,14 +62,14 @@ async def test_stock_cannot_refer_to_another_tenants_shop(transaction: Transacti
 async def test_no_row_can_be_written_for_another_tenant(transaction: Transactions) -> None:
     victim, _ = await a_tenant_with_stock(transaction)
     insert = "INSERT INTO inventory.shop (tenant_id, shop_id, name, created_at) VALUES ($1, $2, 'x', now())"
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+    with pytest.raises(NO_RIGHT, match="row-level security"):
         async with transaction(TenantId(uuid4())) as scope:
             await scope.connection.execute(insert, victim, uuid4())
 
 
 async def test_stock_that_does_not_add_up_cannot_be_stored(transaction: Transactions) -> None:
     tenant_id, _ = await a_tenant_with_stock(transaction)
-    with pytest.raises(asyncpg.CheckViolationError, match="stock_is_conserved"):
+    with pytest.raises(CHECK_VIOLATED, match="stock_is_conserved"):
         async with transaction(tenant_id) as scope:
             await scope.connection.execute("UPDATE inventory.stock SET held = held + 1 WHERE tenant_id = $1", tenant_id)
 
@@ -88,7 +88,7 @@ async def test_stock_that_does_not_add_up_cannot_be_stored(transaction: Transact
     ],
 )
 async def test_the_application_may_do_nothing_but_what_it_needs(transaction: Transactions, statement: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(NO_RIGHT):
         async with transaction(TenantId(uuid4())) as scope:
             await scope.connection.execute(statement)
 

@@ -15,6 +15,7 @@ from infra.transaction import Transactions
 from infra.unscoped.letters import FoundLetter
 from services.ops.desk.model import Letter
 from tests.conformance.places import opened
+from tests.integration.refusals import CHECK_VIOLATED, NO_RIGHT
 from tests.integration.rows import insert, rows_of
 
 _OWN: Final = {"form", "body", "headers", "stack"}
@@ -58,10 +59,10 @@ async def test_who_finds_letters_across_tenants_is_refused_what_they_say(setting
         assert await connection.fetchval("SELECT count(*) FROM ops.letter WHERE tenant_id = $1", tenant) == 1
         refused = ("letter.body", "letter.headers", "letter.error", "letter.stack", "death.error", "letter_revision.body", "audit.reason")
         for table, _, column in (one.partition(".") for one in refused):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            with pytest.raises(NO_RIGHT):
                 await connection.fetch(f"SELECT {column} FROM ops.{table}")
         for change in ("UPDATE ops.letter SET state = 'DEAD'", "DELETE FROM ops.letter", "DELETE FROM ops.audit"):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            with pytest.raises(NO_RIGHT):
                 await connection.execute(change)
     finally:
         await connection.close()
@@ -71,11 +72,11 @@ async def test_who_finds_letters_across_tenants_is_refused_what_they_say(setting
 async def test_nobody_changes_what_operators_did(
     ops: Transactions, administrator: asyncpg.Connection, tenant: TenantId, change: str
 ) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(NO_RIGHT):
         async with ops(tenant) as scope:
             await scope.connection.execute(change)
     # Not even who may do everything else.
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="for good"):
+    with pytest.raises(NO_RIGHT, match="for good"):
         await administrator.execute(change)
 
 
@@ -88,6 +89,6 @@ async def test_with_a_letter_go_its_deaths_and_revisions_and_nothing_else(ops: T
 
 @pytest.mark.parametrize("state", ["LOST", "dead", ""])
 async def test_a_state_that_there_is_not_cannot_be_stored(ops: Transactions, tenant: TenantId, state: str) -> None:
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(CHECK_VIOLATED):
         async with ops(tenant) as scope:
             await scope.connection.execute("UPDATE ops.letter SET state = $1 WHERE tenant_id = $2", state, tenant)

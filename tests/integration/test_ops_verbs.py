@@ -3,7 +3,6 @@
 from typing import Final
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 from contracts.values import TenantId
@@ -11,6 +10,7 @@ from infra.schema import ROLES
 from sagas.engine.instance import State
 from sagas.engine.verbs import Verb
 from tests.integration.desk import Desk, skipped
+from tests.integration.refusals import NO_RIGHT
 
 # state: what retry, skip, cancel, pause and resume do; a text is why not.
 AUDIT: Final = "sagas.operator_audit"
@@ -104,7 +104,7 @@ async def test_what_was_tried_can_neither_be_changed_nor_deleted(desk: Desk) -> 
     id = await desk.bring_to(State.RUNNING)
     await desk.act("pause", id)
     for statement in ("UPDATE sagas.operator_audit SET actor = 'somebody else'", "DELETE FROM sagas.operator_audit"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        with pytest.raises(NO_RIGHT):
             async with desk.api.transaction(desk.tenant_id) as scope:
                 await scope.connection.execute(statement)
     assert [one["actor"] for one in await desk.audit(id)] == ["developer"]
@@ -120,7 +120,7 @@ async def test_nobody_changes_what_was_tried_not_even_its_owner_or_an_administra
         if role != "administrator":
             await desk.administrator.execute(f"SET LOCAL ROLE {role}")
         await desk.administrator.execute(f"SET LOCAL oaas.tenant_id = '{desk.tenant_id}'")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError, match=reason):
+        with pytest.raises(NO_RIGHT, match=reason):
             await desk.administrator.execute(statement)
     finally:
         await undo.rollback()

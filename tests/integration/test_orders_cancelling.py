@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from pydantic_core import from_json
 
@@ -23,6 +22,7 @@ from contracts.orders import (
 from contracts.values import OrderId, Rejection, TenantId
 from infra.settings import Settings
 from tests.integration.ordering import Client, ordering, until
+from tests.integration.refusals import CHECK_VIOLATED
 
 EVENT = "orders.OrderCancelRequested.v1"
 
@@ -206,6 +206,6 @@ async def test_cancelling_orders_are_listed_by_their_status(client: Client) -> N
 )
 async def test_the_schema_keeps_half_a_cancelling_out(client: Client, change: str) -> None:
     await client.placed()
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(CHECK_VIOLATED):
         async with client.transaction(client.tenant_id) as scope:
             await scope.connection.execute(f"UPDATE orders.customer_order SET {change} WHERE tenant_id = $1", scope.tenant_id)

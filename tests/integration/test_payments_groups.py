@@ -1,11 +1,9 @@
 """Groups of commands to payments, taken in as a consumer does: as many statements for many as for one, the answers that come later too."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
 
 from contracts.messages import Envelope, Reply
 from contracts.payments import AuthorisePayment, CapturePayment, PaymentCaptured, PaymentReturned, ReturnPayment
@@ -19,6 +17,7 @@ from infra.settings import Settings
 from infra.transaction import Transactions
 from services.payments.consumers import HANDLES
 from tests.integration.paying import a_command
+from tests.statements import heard, heard_on
 
 
 class Desk:
@@ -26,26 +25,19 @@ class Desk:
 
     def __init__(self, settings: Settings) -> None:
         self.tenant_id = TenantId(uuid4())
-        self.said: list[str] = []
         self.sent: list[Outgoing] = []
-        # One connection, so that what it learns of types it learns once.
         self.pool = open_pool(settings, "payments", "app", 1)
-        event.listen(self.pool.sync_engine, "checkout", self._listen)
         outbox = Outbox("payments", settings.resend_after_s)
         self.transaction = Transactions("payments", self.pool, outbox, lambda outgoing: self.sent.extend(outgoing), clock.now)
         self._batches = Batches(self.transaction, HANDLES)
 
-    def _listen(self, connection: Any, *_: object) -> None:
-        connection.driver_connection.add_query_logger(self._note)
-
-    def _note(self, query: Any) -> None:
-        self.said.append(query.query)
-
     async def take(self, envelopes: Sequence[Envelope]) -> int:
         """Take these in as one group; returns how many statements that was."""
-        self.said.clear()
-        await self._batches.commit(envelopes)
-        return len(self.said)
+        async with self.transaction(self.tenant_id) as scope:
+            wire = scope.connection._wire  # the pool's only one
+        with heard_on(wire) as said:
+            await self._batches.commit(envelopes)
+        return len(said)
 
     async def waiting(self) -> int:
         async with self.transaction(self.tenant_id) as scope:
@@ -95,7 +87,7 @@ async def test_a_card_that_was_never_called_for_is_not_kept(desk: Desk) -> None:
     await desk.take(desk.returns([order_id]))
     async with desk.transaction(desk.tenant_id) as scope:
         row = await scope.connection.fetchrow("SELECT token, due_at FROM payments.payment WHERE order_id = $1", order_id)
-    assert tuple(row) == (None, None)
+    assert row == (None, None)
 
 
 async def test_whoever_waits_for_several_answers_gets_them_with_one_look(desk: Desk) -> None:
@@ -108,7 +100,7 @@ async def test_whoever_waits_for_several_answers_gets_them_with_one_look(desk: D
     replies: dict[Asked, Reply] = {(CapturePayment, subject): PaymentCaptured(), (ReturnPayment, str(order_id)): PaymentReturned()}
     for expected in (2, 0):
         async with desk.transaction(desk.tenant_id) as scope:
-            desk.said.clear()
-            assert await deferred.answer_all(scope, replies) == expected
-        assert len([one for one in desk.said if "unanswered" in one]) == 1
+            with heard(scope) as said:
+                assert await deferred.answer_all(scope, replies) == expected
+        assert len([one for one in said if "unanswered" in one]) == 1
     assert await desk.waiting() == 1, "the authorisation waits on"

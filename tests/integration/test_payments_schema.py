@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import uuid4
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -17,6 +16,7 @@ from infra.transaction import Scope, Transactions
 from infra.unscoped.due import DuePayments
 from services.payments.model import PaymentRow
 from tests.conformance.places import opened
+from tests.integration.refusals import CHECK_VIOLATED, NO_RIGHT
 from tests.integration.schemas import columns_of, declared_columns
 
 _INSERT: Final = """
@@ -63,7 +63,7 @@ async def test_the_migrated_table_equals_its_model(transaction: Transactions) ->
     ids=["a call nobody looks at again", "no amount", "held, but how much", "held, but where", "refused for no reason", "no such state"],
 )
 async def test_a_payment_that_cannot_be_is_not_stored(transaction: Transactions, row: dict[str, object]) -> None:
-    with pytest.raises(asyncpg.CheckViolationError):
+    with pytest.raises(CHECK_VIOLATED):
         async with transaction(TenantId(uuid4())) as scope:
             await insert(scope, **row)  # type: ignore[arg-type]  # each case names what it changes
 
@@ -90,6 +90,6 @@ async def test_the_sweeper_finds_what_is_due_across_tenants_and_sees_nothing_of_
 
 async def test_a_payment_is_never_deleted_nor_becomes_another_orders(transaction: Transactions) -> None:
     for statement in ("DELETE FROM payments.payment", "UPDATE payments.payment SET order_id = payment_id"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        with pytest.raises(NO_RIGHT):
             async with transaction(TenantId(uuid4())) as scope:
                 await scope.connection.execute(statement)

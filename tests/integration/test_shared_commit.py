@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from contracts.values import TenantId
@@ -18,6 +17,7 @@ from services.orders.idempotency import Claim
 from services.orders.placing import Placing
 from services.orders.views import NewOrder
 from tests.integration.ordering import Client, ordering, until
+from tests.integration.refusals import CHECK_VIOLATED
 
 _MARK = "INSERT INTO orders.idempotency VALUES ($1, $2, repeat('0', 64), $3, '{}', now())"
 _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
@@ -122,7 +122,7 @@ async def test_what_the_database_refuses_of_one_request_breaks_no_other(client: 
     too_long = "x" * 256
     told = await marker.ask(Gathering(client.transaction, marker.serve, 10), "a", "b", too_long, "c")
     assert told[:2] + told[3:] == ["A", "B", "C"]
-    assert isinstance(told[2], asyncpg.CheckViolationError)
+    assert isinstance(told[2], CHECK_VIOLATED)
     assert await marker.left() == {"a", "b", "c"}
 
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from contracts.values import OrderId, TenantId
@@ -13,6 +12,7 @@ from infra.transaction import Transactions
 from services.tenants import repository
 from services.tenants.model import QuotaHold, QuotaMonth, Tenant, TenantStatus
 from tests.conformance.places import MONTH, QuotaOf, Tally, answers, new_tenant, opened
+from tests.integration.refusals import CHECK_VIOLATED, NO_RIGHT
 from tests.integration.schemas import columns_of, declared_columns
 
 ROWS: Final = (Tenant, QuotaMonth, QuotaHold)
@@ -51,7 +51,7 @@ async def test_no_quota_can_be_written_for_another_tenant(transaction: Transacti
     victim = await a_tenant(transaction)
     insert = """INSERT INTO tenants.quota (tenant_id, month, orders_held, orders_settled, pence_held, pence_settled, changed_at)
                 VALUES ($1, '2026-11', 1, 0, 1, 0, now())"""
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+    with pytest.raises(NO_RIGHT, match="row-level security"):
         async with transaction(TenantId(uuid4())) as scope:
             await scope.connection.execute(insert, victim)
 
@@ -60,7 +60,7 @@ async def test_an_amount_without_an_order_cannot_be_stored(transaction: Transact
     tenant_id = await a_tenant(transaction)
     insert = """INSERT INTO tenants.quota (tenant_id, month, orders_held, orders_settled, pence_held, pence_settled, changed_at)
                 VALUES ($1, '2026-11', 0, 0, 1, 0, now())"""
-    with pytest.raises(asyncpg.CheckViolationError, match="amounts_belong_to_orders"):
+    with pytest.raises(CHECK_VIOLATED, match="amounts_belong_to_orders"):
         async with transaction(tenant_id) as scope:
             await scope.connection.execute(insert, tenant_id)
 
@@ -78,7 +78,7 @@ async def test_an_amount_without_an_order_cannot_be_stored(transaction: Transact
     ],
 )
 async def test_the_application_may_do_nothing_but_what_it_needs(transaction: Transactions, statement: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(NO_RIGHT):
         async with transaction(TenantId(uuid4())) as scope:
             await scope.connection.execute(statement)
 

@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from infra.rows import require_updated
 from infra.transaction import Scope
+from infra.wire_values import Row
 from services.ops.desk.model import Letter, State
 
 _FIND: Final = """
@@ -72,8 +71,8 @@ class Whole:
     body: str
     stack: str
     headers: str
-    deaths: Sequence[asyncpg.Record]
-    revisions: Sequence[asyncpg.Record]
+    deaths: Sequence[Row]
+    revisions: Sequence[Row]
 
 
 async def find(scope: Scope, ids: Collection[UUID]) -> dict[UUID, Letter]:
@@ -121,6 +120,8 @@ async def whole(scope: Scope, id: UUID) -> Whole | None:
     if letter is None:
         return None
     row = await scope.connection.fetchrow(_WHOLE, scope.tenant_id, id)
+    if row is None:
+        return None
     deaths = await scope.connection.fetch(_DEATHS, scope.tenant_id, id, _DEATHS_MAX)
     revisions = await scope.connection.fetch(_REVISIONS, scope.tenant_id, id, _REVISIONS_MAX)
     return Whole(letter, row["form"], row["body"], await current_body(scope, letter), row["stack"], row["headers"], deaths, revisions)
@@ -131,7 +132,7 @@ async def delete(scope: Scope, ids: Collection[UUID], state: State) -> set[UUID]
     return {row["id"] for row in await scope.connection.fetch(_DELETE, scope.tenant_id, sorted(ids), state)}
 
 
-def letter_from(row: Mapping[str, Any]) -> Letter:
+def letter_from(row: Row | Mapping[str, Any]) -> Letter:
     """The letter of a row that has its columns."""
     return Letter(**{**dict(row), "state": State(row["state"])})
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-import asyncpg
 from pydantic import BaseModel, Field
 from pydantic_core import from_json
 
@@ -17,6 +16,7 @@ from contracts.messages import Command
 from contracts.values import SagaId, TenantId
 from infra.http import Timestamp
 from infra.unscoped.letters import FoundLetter, Group, Groups
+from infra.wire_values import Row
 from services.ops.desk.letters import Whole
 from services.ops.desk.masking import masked, masked_diff, masked_text, masked_words
 from services.ops.desk.model import NOBODY, REPLAYS_IN_VAIN_MAX, Letter, State
@@ -160,7 +160,7 @@ class WholeView(LetterView):
     flags: list[str] = Field(description="what to know before anything is done with it, in words")
 
     @classmethod
-    def whole(cls, whole: Whole, saga: asyncpg.Record | None, now: datetime, keep: timedelta) -> Self:
+    def whole(cls, whole: Whole, saga: Row | None, now: datetime, keep: timedelta) -> Self:
         """`keep`: for how long a letter may be replayed."""
         headers = masked_words(json.loads(whole.headers))
         return cls(

@@ -10,11 +10,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from asyncpg import Record
-
 from contracts.values import TenantId
 from infra.rows import require_updated
 from infra.transaction import Scope
+from infra.wire_values import Row
 from services.ops.replay.machine import ItemState, Pace, Replay, State, may_become
 
 _REPLAY: Final = """tenant_id, id, state, actor, reason, filter, includes_ended, total, summary, planned_at, expires_at, rate, canary,
@@ -206,11 +205,11 @@ def _pace(replay: Replay) -> tuple[object, ...]:
     return pace.rate, pace.canary, pace.stop_above_percent, *done
 
 
-def _replay(row: Record) -> Replay:
+def _replay(row: Row) -> Replay:
     found = dict(row)
     pace = Pace(found.pop("rate"), found.pop("canary"), found.pop("stop_above_percent"))
     return Replay(**found | {"tenant_id": TenantId(found["tenant_id"]), "state": State(found["state"]), "pace": pace})
 
 
-def _items(rows: Sequence[Record]) -> list[Item]:
+def _items(rows: Sequence[Row]) -> list[Item]:
     return [Item(**dict(row) | {"state": ItemState(row["state"])}) for row in rows]

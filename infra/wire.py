@@ -1,0 +1,251 @@
+"""A connection whose statements travel together: PostgreSQL's pipeline mode, by libpq.
+
+Whatever is asked before the event loop comes round again leaves as one flight, and nobody hears of it before all of it has come back:
+a flight costs one round trip, however many statements of however many tenants are in it. What is asked meanwhile leaves with the next.
+
+Each statement says whose it is, and the wire enters that tenant before it whenever it was in another one: to forget it is impossible
+here. Statements reach the server in the order in which they were asked, so locks are taken in that order, too.
+"""
+
+import asyncio
+import select
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+from contracts.values import TenantId
+from infra.schema import TENANT_SETTING
+from infra.wire_values import ADAPTERS, Row, as_text, row_class
+
+_ENTER: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
+_NOTHING: Final = "SELECT"
+_PREPARED_MAX: Final = 500
+"""Statements that are kept prepared on a connection; further ones are planned each time."""
+_CANCEL_MAX_S: Final = 5.0
+_FAILED: Final = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
+
+Answer = asyncio.Future[PGresult]
+
+
+class Wire:
+    """One connection of the pool, for one transaction at a time."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._libpq = connection.pgconn
+        self._loop = asyncio.get_running_loop()
+        self._values = Transformer(ADAPTERS)
+        self._prepared: dict[str, bytes] = {}
+        self._number = 0
+        self._tenant_id: TenantId | None = None
+        self._waiting: list[tuple[TenantId | None, str, list[bytes | None], Answer]] = []
+        # What is under way, in its order: the name of a statement that is being prepared, or who waits for the answer.
+        self._flight: list[str | Answer | None] | None = None
+        self._results: list[PGresult] = []
+        self._socket = -1
+        self._landed = asyncio.Event()
+        self._departs = False
+
+    def begin(self) -> None:
+        """Begin a transaction with the next statement. Raises OperationalError if the connection has died while nobody used it."""
+        looked = select.poll()
+        looked.register(self._libpq.socket, select.POLLIN)
+        if looked.poll(0):
+            # A server that says something unasked says farewell.
+            raise psycopg.OperationalError("the connection was closed by the server")
+        self._tenant_id = None
+        self._put(None, "BEGIN", ())
+
+    def ask(self, tenant_id: TenantId | None, statement: str, arguments: Sequence[Any] = ()) -> Answer:
+        """Have it leave with the next flight. Raises DataError if an argument is nothing that PostgreSQL could be given."""
+        answer = self._put(tenant_id, statement, arguments)
+        if self._flight is None and not self._departs:
+            self._departs = True
+            self._loop.call_soon(self._depart)
+        return answer
+
+    async def enter(self, tenant_id: TenantId) -> None:
+        """Be in the tenant, for whoever goes on without this wire."""
+        await self.ask(tenant_id, _NOTHING)
+
+    def commit(self) -> Answer:
+        """Have it end with what is on its way; if that fails, so does this. The answer's tag is ROLLBACK if it had failed before."""
+        return self.ask(None, "COMMIT")
+
+    async def roll_back(self) -> None:
+        """Undo the transaction, whatever is under way: that is cancelled first. Raises TimeoutError if it cannot be."""
+        for _, _, _, answer in self._waiting:
+            answer.cancel()
+        self._waiting = []
+        if self._flight is not None:
+            with suppress(psycopg.OperationalError):
+                await self._connection.cancel_safe(timeout=_CANCEL_MAX_S)
+            async with asyncio.timeout(_CANCEL_MAX_S):
+                await self._landed.wait()
+        if self._libpq.transaction_status != TransactionStatus.IDLE:
+            await self.ask(None, "ROLLBACK")
+
+    def rows(self, result: PGresult) -> list[Row]:
+        """The result as Python values."""
+        if not result.ntuples:
+            return []
+        self._values.set_pgresult(result, set_loaders=True, format=Format.BINARY)
+        return self._values.load_rows(0, result.ntuples, row_class(tuple(result.fname(at) for at in range(result.nfields))))
+
+    def _put(self, tenant_id: TenantId | None, statement: str, arguments: Sequence[Any]) -> Answer:
+        answer: Answer = self._loop.create_future()
+        self._waiting.append((tenant_id, statement, [as_text(one) for one in arguments], answer))
+        return answer
+
+    def _depart(self) -> None:
+        self._departs = False
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        self._flight, self._results = [], []
+        self._landed.clear()
+        try:
+            self._libpq.enter_pipeline_mode()
+            for tenant_id, statement, arguments, answer in waiting:
+                if tenant_id is not None and tenant_id != self._tenant_id:
+                    self._tenant_id = tenant_id
+                    self._send(_ENTER, [str(tenant_id).encode()], None)
+                self._send(statement, arguments, answer)
+            self._libpq.pipeline_sync()
+            self._socket = self._libpq.socket
+            self._loop.add_reader(self._socket, self._read)
+            if self._libpq.flush():
+                self._loop.add_writer(self._socket, self._write)
+        except psycopg.Error as error:
+            self._flight += [answer for _, _, _, answer in waiting if answer not in self._flight]
+            self._lost(error)
+
+    def _send(self, statement: str, arguments: list[bytes | None], answer: Answer | None) -> None:
+        assert self._flight is not None
+        name = self._prepared.get(statement)
+        if name is None and len(self._prepared) < _PREPARED_MAX:
+            self._number += 1
+            name = self._prepared[statement] = b"oaas_%d" % self._number
+            self._libpq.send_prepare(name, statement.encode())
+            self._flight.append(statement)
+        if name is None:
+            self._libpq.send_query_params(statement.encode(), arguments, result_format=Format.BINARY)
+        else:
+            self._libpq.send_query_prepared(name, arguments, result_format=Format.BINARY)
+        self._flight.append(answer)
+
+    def _write(self) -> None:
+        try:
+            if not self._libpq.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.Error as error:
+            self._lost(error)
+
+    def _read(self) -> None:
+        try:
+            self._libpq.consume_input()
+            while not self._libpq.is_busy():
+                result = self._libpq.get_result()
+                # Each statement's result is followed by nothing; the flight's last is the sync.
+                if result is None:
+                    continue
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    self._land()
+                    return
+                self._results.append(result)
+        except psycopg.Error as error:
+            self._lost(error)
+
+    def _land(self) -> None:
+        assert self._flight is not None
+        self._stop_listening()
+        self._libpq.exit_pipeline_mode()
+        flight, self._flight = self._flight, None
+        failed: psycopg.Error | None = None
+        for waits, result in zip(flight, self._results, strict=True):
+            if failed is None and result.status in _FAILED:
+                failed = error_from_result(result)
+            if isinstance(waits, str):
+                if failed is not None:
+                    # What came after a failure was passed over: it is not prepared.
+                    self._prepared.pop(waits, None)
+            elif waits is not None:
+                _tell(waits, failed or result)
+        self._results = []
+        self._landed.set()
+        # Those who have been told ask on first; what was asked meanwhile leaves with it.
+        if self._waiting and not self._departs:
+            self._departs = True
+            self._loop.call_soon(self._depart)
+
+    def _lost(self, error: psycopg.Error) -> None:
+        """Nobody knows what became of the flight: the connection is of no use any more."""
+        self._stop_listening()
+        flight, self._flight = self._flight or [], None
+        waiting, self._waiting = self._waiting, []
+        for waits in (*flight, *(answer for _, _, _, answer in waiting)):
+            if isinstance(waits, asyncio.Future):
+                _tell(waits, error)
+        self._landed.set()
+
+    def _stop_listening(self) -> None:
+        # By its number: libpq may have closed it already, and the next connection would be given the same.
+        if self._socket >= 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket = -1
+
+
+class Statements:
+    """One tenant's way to the wire; its methods are named and answer as asyncpg's connection does."""
+
+    def __init__(self, wire: Wire, tenant_id: TenantId) -> None:
+        self._wire = wire
+        self._tenant_id = tenant_id
+
+    def ask(self, statement: str, *arguments: Any) -> Answer:
+        """Without waiting: what is asked next travels with it. `rows` reads the answer."""
+        return self._wire.ask(self._tenant_id, statement, arguments)
+
+    def rows(self, result: PGresult) -> list[Row]:
+        return self._wire.rows(result)
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[Row]:
+        return self._wire.rows(await self.ask(statement, *arguments))
+
+    async def fetchrow(self, statement: str, *arguments: Any) -> Row | None:
+        """The first row, if there is any."""
+        return next(iter(await self.fetch(statement, *arguments)), None)
+
+    async def fetchval(self, statement: str, *arguments: Any) -> Any:
+        """The first row's first value; None if there is no row."""
+        row = await self.fetchrow(statement, *arguments)
+        return None if row is None else row[0]
+
+    async def execute(self, statement: str, *arguments: Any) -> str:
+        """The command's tag, such as `UPDATE 3`."""
+        return status_of(await self.ask(statement, *arguments))
+
+
+def status_of(result: PGresult) -> str:
+    """The command's tag, such as `UPDATE 3`."""
+    return (result.command_status or b"").decode()
+
+
+def _tell(waits: Answer, what: PGresult | psycopg.Error) -> None:
+    # Whoever waited may have been cancelled meanwhile.
+    if waits.done():
+        return
+    if isinstance(what, psycopg.Error):
+        waits.set_exception(what)
+        # Seen: in a flight that failed, not everybody comes back to hear of it.
+        waits.exception()
+    else:
+        waits.set_result(what)
