@@ -13,6 +13,7 @@ from contracts.addresses import queues
 from infra.broker import close, open_broker
 from infra.database import role_url
 from infra.errors import Misconfigured, in_words
+from infra.rls.lint import CouldNotLook, lint_servers
 from infra.schema import ROLES
 from infra.services import MODULES
 from infra.settings import Settings
@@ -83,10 +84,19 @@ async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
         except (OSError, TimeoutError, asyncpg.PostgresError, Misconfigured) as error:
             yield Finding("schemas", False, f"schema {service} cannot be looked at: {in_words(error)}", "oaas check postgres")
             continue
-        for table in await _fetch(settings, service, _UNPROTECTED, service):
-            mend = f"ALTER TABLE {service}.{table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
-            yield Finding("schemas", False, f"{service}.{table} is not under forced row-level security", mend)
         yield Finding("schemas", bool(tables), f"schema {service} has {len(tables)} tables", "" if tables else "oaas migrate")
+
+
+async def _rls(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        report = await lint_servers(settings, list(MODULES))
+    except CouldNotLook as error:
+        yield Finding("rls", False, str(error), "oaas check postgres")
+        return
+    for found in report.findings:
+        yield Finding("rls", False, f"{found.where}: {found.wrong}", found.mend)
+    if not report.findings:
+        yield Finding("rls", True, f"tenants are kept apart in {report.tables} tables; `oaas check rls --rules` says what is looked for")
 
 
 async def _rabbitmq(settings: Settings) -> AsyncIterator[Finding]:
@@ -135,14 +145,11 @@ async def _fetch(settings: Settings, service: str, query: str, *arguments: objec
         await connection.close()
 
 
-_UNPROTECTED: Final = """
-    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE nspname = $1 AND relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)"""
-
 _CHECKS: Final[Mapping[str, Callable[[Settings], AsyncIterator[Finding]]]] = {
     "settings": _settings,
     "postgres": _postgres,
     "schemas": _schemas,
+    "rls": _rls,
     "rabbitmq": _rabbitmq,
     "topology": _topology,
 }

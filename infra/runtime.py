@@ -38,6 +38,8 @@ class Runtime:
     """Runs for ever; if it ends, the process must end with it."""
     overdue: OverdueRows
     sweeper_pool: AsyncEngine
+    app_pool: AsyncEngine
+    """What `transaction` works on; beside it for looks into the catalog only."""
 
 
 @asynccontextmanager
@@ -54,7 +56,7 @@ async def open_runtime(service: str, publisher: RabbitBroker, settings: Settings
     sweep = asyncio.create_task(Sweeper(transaction, relay, overdue, settings).run(), name=f"{service} sweeper")
     try:
         with spread_over(settings.shards):
-            yield Runtime(transaction, relay, sweep, overdue, sweeping)
+            yield Runtime(transaction, relay, sweep, overdue, sweeping, app)
     finally:
         sweep.cancel()
         await asyncio.gather(sweep, return_exceptions=True)

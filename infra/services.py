@@ -16,12 +16,17 @@ MODULES: Final[Mapping[str, str]] = {
 }
 
 
-def load(names: Sequence[str]) -> list[Service]:
-    """These services, or all of them if none is named; raises UnknownService."""
+def require_known(names: Sequence[str]) -> list[str]:
+    """These names, or those of all services if there are none; raises UnknownService."""
     for name in names:
         if name not in MODULES:
             raise UnknownService(name, list(MODULES))
-    found = [import_module(f"{MODULES[name]}.main").SERVICE for name in names or MODULES]
+    return list(names or MODULES)
+
+
+def load(names: Sequence[str]) -> list[Service]:
+    """These services, or all of them if none is named; raises UnknownService."""
+    found = [import_module(f"{MODULES[name]}.main").SERVICE for name in require_known(names)]
     assert all(isinstance(service, Service) for service in found)
     return found
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from infra.cli.check import check_app
 from infra.cli.letters.commands import letters_app
 from infra.cli.plainly import JSON, OUT, Plain, Refused, plainly
 from infra.cli.reconcile import reconcile_app
@@ -27,6 +28,7 @@ app: Final = typer.Typer(
 )
 contracts_app: Final = typer.Typer(no_args_is_help=True, help="The messages on the wire.")
 app.add_typer(contracts_app, name="contracts")
+app.add_typer(check_app, name="check")
 app.add_typer(saga_app, name="saga")
 app.add_typer(topology_app, name="topology")
 app.add_typer(reconcile_app, name="reconcile")
@@ -151,27 +153,6 @@ def token(
 
     issued = issue(Settings(), tenant=tenant, scope=scope, ttl=ttl, subject=subject)
     sys.stdout.write((json.dumps(issued) if json_ else str(issued["token"])) + "\n")
-
-
-@app.command()
-@plainly
-def check(
-    what: Annotated[list[str] | None, typer.Argument(help="settings, postgres, schemas, rabbitmq, topology; all if none is named")] = None,
-    json_: Annotated[bool, JSON] = False,
-) -> None:
-    """Say what is missing or misconfigured, and the one command that mends it. Exit code 1 if anything is. Changes nothing.
-
-    Examples: `oaas check`, `oaas check topology`, `oaas check --json`
-    """
-    from infra.checks import check as run
-
-    findings = asyncio.run(run(what or [], settings_here()))
-    if json_:
-        sys.stdout.write(json.dumps([finding.as_json() for finding in findings]) + "\n")
-    else:
-        for finding in findings:
-            finding.show(OUT)
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @app.command()

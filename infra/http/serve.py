@@ -17,7 +17,9 @@ from infra.build import build
 from infra.collecting import settle_down
 from infra.http import create_app
 from infra.http.health import Check
+from infra.http.security import security_check, security_router
 from infra.http.verifier import Verifier
+from infra.rls.posture import Postures
 from infra.runtime import Runtime, open_runtime
 from infra.service import Service
 from infra.settings import Settings
@@ -37,13 +39,16 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
         await connect(publisher, settings, patience_s=_PATIENCE_S)
         await topology.prepare(publisher, settings)
         runtimes = {one.name: await stack.enter_async_context(open_runtime(one.name, publisher, settings)) for one in services}
+        postures = [Postures(name, runtime.app_pool) for name, runtime in runtimes.items()]
         app = create_app(
             "oaas",
-            {name: router for one in services for name, router in _routers(one, runtimes[one.name], settings)},
+            {name: router for one in services for name, router in _routers(one, runtimes[one.name], settings)}
+            | {"security": security_router(postures)},
             verifier=Verifier(settings.jwks, issuer=settings.issuer, audience=settings.audience),
             checks=[
                 _broker(publisher),
                 *(check for name, runtime in runtimes.items() for check in database_checks(name, runtime, settings)),
+                *map(security_check, postures),
             ],
             body_bytes_max=settings.body_bytes_max,
         )

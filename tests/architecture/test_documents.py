@@ -15,7 +15,7 @@ JOURNEY = "# Project\n\n## Follow one order\n\n" + "".join(
 DECISION = "## 1. One clock\n\nTime is passed in.\n\nEnforced by: `tests/architecture/rules.py::clock_reads`\n"
 
 
-@pytest.mark.parametrize("name", ["README.md", "DECISIONS.md", "docs/reliability.md"])
+@pytest.mark.parametrize("name", ["README.md", "DECISIONS.md", "docs/reliability.md", "docs/security.md"])
 def test_every_cited_place_exists(name: str) -> None:
     assert list(broken_citations(document(name))) == []
 

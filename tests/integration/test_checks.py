@@ -18,17 +18,17 @@ def broken(findings: list[Finding]) -> list[tuple[str, str]]:
 
 async def test_a_migrated_platform_is_well(settings: Settings) -> None:
     await topology.apply(settings)
-    assert broken(await check(["postgres", "schemas", "rabbitmq", "topology"], settings)) == []
+    assert broken(await check(["postgres", "schemas", "rls", "rabbitmq", "topology"], settings)) == []
 
 
 async def test_a_table_without_forced_row_level_security_is_named_with_what_mends_it(settings: Settings) -> None:
     administrator = await asyncpg.connect(settings.postgres_url)
     await administrator.execute("ALTER TABLE sagas.saga_event NO FORCE ROW LEVEL SECURITY")
     try:
-        [(detail, mend)] = broken(await check(["schemas"], settings))
+        [(detail, mend)] = broken(await check(["rls"], settings))
         assert "sagas.saga_event" in detail
         await administrator.execute(mend)
-        assert broken(await check(["schemas"], settings)) == []
+        assert broken(await check(["rls"], settings)) == []
     finally:
         await administrator.execute("ALTER TABLE sagas.saga_event FORCE ROW LEVEL SECURITY")
         await administrator.close()

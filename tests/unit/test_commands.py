@@ -90,7 +90,7 @@ def test_check_with_nothing_set_still_reports_everything_with_its_mend() -> None
     checked = oaas("check", "--json")
     assert checked.exit_code == 1
     findings = json.loads(checked.stdout)
-    assert {finding["check"] for finding in findings} == {"settings", "postgres", "schemas", "rabbitmq", "topology"}
+    assert {finding["check"] for finding in findings} == {"settings", "postgres", "schemas", "rls", "rabbitmq", "topology"}
     assert [finding for finding in findings if not finding["ok"] and not finding["mend"]] == []
 
 
