@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.errors import Misconfigured
-from infra.settings import Settings, postgres_of
+from infra.settings import Settings, postgres_of, postgres_socket_of
 
 _POOL_WAIT_S: Final = 10.0
 
@@ -52,7 +52,11 @@ def open_pool(settings: Settings, service: str, role: str, connections: int) -> 
         # The service's transactions are begun and ended by infra/transaction.py, in fewer round trips than the library would take; the
         # relay's are one statement each.
         **({"isolation_level": "AUTOCOMMIT"} if role in ("app", "relay") else {}),
-        connect_args=_of_libpq(settings, name) if role == "app" else _of_asyncpg(settings, name),
+        connect_args={
+            **(_of_libpq(settings, name) if role == "app" else _of_asyncpg(settings, name)),
+            # Both drivers take a folder for the socket in it.
+            **({"host": socket} if (socket := postgres_socket_of(settings, service)) else {}),
+        },
     )
 
 

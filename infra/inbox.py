@@ -5,8 +5,8 @@ transaction, before any aggregate is locked, so that a second worker with the sa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.values import TenantId
@@ -14,8 +14,7 @@ from infra.wire import Answer, Statements
 from infra.writes import Writes
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """Identity of a message to a service: its type names the handler."""
 
     handler: str
@@ -49,9 +48,10 @@ class Inbox:
         self, connection: Statements, tenant_id: TenantId, keys: Sequence[Key], asked: Answer
     ) -> tuple[set[Key], dict[Key, str | None]]:
         """The keys seen for the first time, and for each other key the answer it was given (None: it needs none)."""
-        fresh = {Key(row["handler"], row["message_id"]) for row in connection.rows(await asked)}
-        if len(fresh) == len(keys):
-            return fresh, {}
+        noted = await asked
+        if noted.ntuples == len(keys):
+            return set(keys), {}
+        fresh = {Key(*row) for row in connection.rows(noted)}
         columns = [key.handler for key in keys], [key.message_id for key in keys]
         known = await connection.fetch(self._answers, tenant_id, *columns)
         answers = {Key(row["handler"], row["message_id"]): row["answer"] for row in known}

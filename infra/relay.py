@@ -37,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 _published: Final = Counter("oaas_envelopes_published_total", "Envelopes that the broker has confirmed", ["service"])
 _frame_size: Final = Histogram("oaas_frame_envelopes", "Envelopes in a published frame", buckets=(1, 2, 5, 10, 20, 50, 100))
 _waiting: Final = Gauge("oaas_envelopes_unpublished", "Envelopes handed over and not yet confirmed", ["service"])
-_DELETE_AFTER_S: Final = 0.2
+_DELETE_AFTER_S: Final = 1.0
 _THE_FRAMES_OWN_FAULT: Final = (DeliveryError, ConnectionFrameError, ChannelNotFoundEntity, ChannelPreconditionFailed)
 """Unroutable, refused, too large, or for an exchange that does not exist: at once again it would only hurt its neighbours."""
 

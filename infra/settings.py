@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".oaas"), description="folder of the embedded servers, keys and logs")
 
     postgres_url: str = Field("", description="PostgreSQL; an administrator's URL for `oaas migrate`, host and database for services")
+    postgres_socket: str = Field("", description="folder of that PostgreSQL's Unix socket, for services on its machine; empty: by TCP")
     rabbitmq_url: str = Field("", description="RabbitMQ, amqp://user:password@host:port/vhost?heartbeat=10")
     rabbitmq_management_url: str = Field("", description="RabbitMQ's management API, http://user:password@host:port")
     role_secret: SecretStr = Field(SecretStr(""), description="the passwords of all database roles are derived from it")
@@ -210,6 +211,11 @@ def postgres_of(settings: Settings, service: str) -> tuple[str, SecretStr]:
     """URL and role secret of the server that holds the service's schema."""
     own = _OwnServer(_env_prefix=f"OAAS_{service.upper()}_")
     return own.postgres_url or settings.postgres_url, own.role_secret if own.role_secret.get_secret_value() else settings.role_secret
+
+
+def postgres_socket_of(settings: Settings, service: str) -> str:
+    """The folder of that server's Unix socket; empty if it is reached by TCP."""
+    return "" if _OwnServer(_env_prefix=f"OAAS_{service.upper()}_").postgres_url else settings.postgres_socket
 
 
 def describe(settings: Settings) -> list[dict[str, Any]]:

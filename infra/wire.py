@@ -22,7 +22,7 @@ from psycopg.pq.abc import PGresult
 
 from contracts.values import TenantId
 from infra.schema import TENANT_SETTING
-from infra.wire_values import ADAPTERS, Row, as_text, row_class
+from infra.wire_values import ADAPTERS, Row, encoded, row_class
 
 _ENTER: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
 _NOTHING: Final = "SELECT"
@@ -32,6 +32,7 @@ _CANCEL_MAX_S: Final = 5.0
 _FAILED: Final = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 
 Answer = asyncio.Future[PGresult]
+_Arguments = list[tuple[bytes | None, Format]]
 
 
 class Wire:
@@ -45,7 +46,7 @@ class Wire:
         self._prepared: dict[str, bytes] = {}
         self._number = 0
         self._tenant_id: TenantId | None = None
-        self._waiting: list[tuple[TenantId | None, str, list[bytes | None], Answer]] = []
+        self._waiting: list[tuple[TenantId | None, str, _Arguments, Answer]] = []
         # What is under way, in its order: the name of a statement that is being prepared, or who waits for the answer.
         self._flight: list[str | Answer | None] | None = None
         self._results: list[PGresult] = []
@@ -101,7 +102,7 @@ class Wire:
 
     def _put(self, tenant_id: TenantId | None, statement: str, arguments: Sequence[Any]) -> Answer:
         answer: Answer = self._loop.create_future()
-        self._waiting.append((tenant_id, statement, [as_text(one) for one in arguments], answer))
+        self._waiting.append((tenant_id, statement, [encoded(one) for one in arguments], answer))
         return answer
 
     def _depart(self) -> None:
@@ -116,7 +117,7 @@ class Wire:
             for tenant_id, statement, arguments, answer in waiting:
                 if tenant_id is not None and tenant_id != self._tenant_id:
                     self._tenant_id = tenant_id
-                    self._send(_ENTER, [str(tenant_id).encode()], None)
+                    self._send(_ENTER, [(str(tenant_id).encode(), Format.TEXT)], None)
                 self._send(statement, arguments, answer)
             self._libpq.pipeline_sync()
             self._socket = self._libpq.socket
@@ -127,7 +128,7 @@ class Wire:
             self._flight += [answer for _, _, _, answer in waiting if answer not in self._flight]
             self._lost(error)
 
-    def _send(self, statement: str, arguments: list[bytes | None], answer: Answer | None) -> None:
+    def _send(self, statement: str, arguments: _Arguments, answer: Answer | None) -> None:
         assert self._flight is not None
         name = self._prepared.get(statement)
         if name is None and len(self._prepared) < _PREPARED_MAX:
@@ -135,10 +136,11 @@ class Wire:
             name = self._prepared[statement] = b"oaas_%d" % self._number
             self._libpq.send_prepare(name, statement.encode())
             self._flight.append(statement)
+        values, formats = [value for value, _ in arguments], [form for _, form in arguments]
         if name is None:
-            self._libpq.send_query_params(statement.encode(), arguments, result_format=Format.BINARY)
+            self._libpq.send_query_params(statement.encode(), values, param_formats=formats, result_format=Format.BINARY)
         else:
-            self._libpq.send_query_prepared(name, arguments, result_format=Format.BINARY)
+            self._libpq.send_query_prepared(name, values, formats, Format.BINARY)
         self._flight.append(answer)
 
     def _write(self) -> None:

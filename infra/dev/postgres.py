@@ -34,7 +34,7 @@ _STOP: Final[Escalation] = ((signal.SIGINT, 15), (signal.SIGQUIT, 10), (signal.S
 
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",  # a socket's path may have 107 bytes; a checkout's path may have more
+    "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
     "fsync": "on",
@@ -50,6 +50,10 @@ _SETTINGS: Final = {
 }
 
 
+_SOCKET_PATH_MAX: Final = 107
+"""Bytes that the path of a Unix socket may have; a checkout's may be longer."""
+
+
 class PostgresDidNotStart(Misconfigured):
     """PostgreSQL did not start; the message ends with its log."""
 
@@ -62,6 +66,7 @@ class Postgres:
         self.data = self.folder / "data"
         self.log = home / "logs" / "postgres.log"
         self._pid_file = self.folder / "postgres.pid"
+        self._sockets = self.folder.resolve() / "socket"
         self._port: int | None = None
         self._child: Child | None = None
 
@@ -69,6 +74,11 @@ class Postgres:
     def url(self) -> str:
         """The administrator's URL, with its password."""
         return f"postgresql://{ADMINISTRATOR}:{self._password}@{LOOPBACK}:{self._port}/{DATABASE}"
+
+    @property
+    def socket_folder(self) -> str:
+        """Where its Unix socket is, by which a round trip costs an eighth; empty if the path of this home is too long for one."""
+        return str(self._sockets) if len(os.fsencode(self._sockets / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_MAX else ""
 
     @property
     def pid(self) -> int | None:
@@ -83,7 +93,11 @@ class Postgres:
         if not self.data.exists():
             self._create(run_as)
         self._port = self._port or kept_port(self.folder / "port")
-        options = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        if self.socket_folder:
+            self._sockets.mkdir(mode=0o700, exist_ok=True)
+            _hand_to(run_as, self._sockets)
+        settings = _SETTINGS | {"unix_socket_directories": self.socket_folder}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(_binary("postgres")), "-D", str(self.data), "-p", str(self._port), *options]
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
         self._child = spawn(
@@ -132,10 +146,7 @@ class Postgres:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         write_private(password_file, self._password)
-        if run_as is not None:
-            owner = pwd.getpwnam(run_as.user)
-            for path in (draft, password_file):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
+        _hand_to(run_as, draft, password_file)
         command = [str(_binary("initdb")), "-D", str(draft), "-U", ADMINISTRATOR, f"--pwfile={password_file}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
@@ -170,6 +181,13 @@ def _run_as(data: Path) -> RunAs | None:
     group = str(pwd.getpwnam(_UNPRIVILEGED).pw_gid)
     everyone = _open_to_everyone(data.parent) and _open_to_everyone(_binary("postgres"))
     return RunAs(_UNPRIVILEGED, group, () if everyone else ("dac_override",))
+
+
+def _hand_to(run_as: RunAs | None, *paths: Path) -> None:
+    if run_as is not None:
+        owner = pwd.getpwnam(run_as.user)
+        for path in paths:
+            os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
 def _open_to_everyone(path: Path) -> bool:

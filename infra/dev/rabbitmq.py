@@ -37,7 +37,9 @@ _PORTS: Final = ("amqp", "management", "distribution", "epmd")
 # Erlang loads its code through many tiny hand-overs between threads. RabbitMQ lets idle threads sleep at once (`+sbwt none`): 12 s to
 # start on two virtual cores. With a short spin it is 5 s, for 0.8 % of one core when idle instead of 0.4 %.
 # Everything is flushed within a tenth of a second of SIGTERM; then the node sits idle for five, which nobody needs to wait for.
-_ERLANG: Final = "+S 2:2 +stbt u +sbwt short +sbwtdcpu none +sbwtdio short -kernel inet_dist_use_interface {127,0,0,1} -shutdown_time 2000"
+_ERLANG: Final = (
+    "+S 2:2 +stbt u +sbwt very_short +sbwtdcpu none +sbwtdio very_short -kernel inet_dist_use_interface {127,0,0,1} -shutdown_time 2000"
+)
 
 # Without this, Erlang asks the name servers for this machine's name, and waits 5 s where there are none.
 _RESOLVER: Final = '{{lookup, [file]}}.\n{{host, {{127,0,0,1}}, ["localhost", "{host}"]}}.\n'

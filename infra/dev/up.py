@@ -172,6 +172,7 @@ def _environment(home: Path, servers: Servers, port: int) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "OAAS_HOME": str(home),
         "OAAS_POSTGRES_URL": without_credentials(servers.postgres_url),
+        "OAAS_POSTGRES_SOCKET": servers.postgres.socket_folder if servers.postgres else os.environ.get("OAAS_POSTGRES_SOCKET", ""),
         "OAAS_ROLE_SECRET": os.environ.get("OAAS_ROLE_SECRET") or kept_secret(home / "keys" / "role-secret"),
         "OAAS_RABBITMQ_URL": servers.rabbitmq_url,
         "OAAS_RABBITMQ_MANAGEMENT_URL": servers.rabbitmq_management_url,

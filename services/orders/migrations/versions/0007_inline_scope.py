@@ -1,0 +1,20 @@
+"""The tenant of a scope is read by an expression inside each statement, no longer by a call."""
+
+from alembic import op
+
+from infra.schema import inline_scope
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+STATEMENTS = [
+    "SET LOCAL ROLE orders_owner",
+    *inline_scope("orders"),
+]
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
