@@ -1,9 +1,9 @@
 """Concurrent requests share a commit: while one transaction is under way, those that arrive gather, and the next takes all of them.
 
 Nobody ever waits for a group to fill: a request that finds nothing under way goes at once, by itself. The tenants of a group are
-visited one after the other, sorted, each in a scope of its own. Whoever asked is told after the commit, and only what became of
-its own request: if the shared transaction fails for a reason that may be one of them, each is tried by itself. What is out of reach,
-or takes too long, is so for all: nothing is tried twice of which nobody knows whether it was committed.
+visited side by side in their order, each in a scope of its own, so that a group makes two round trips. Whoever asked is told after the
+commit, and only what became of its own request: if the shared transaction fails for a reason that may be one of them, each is tried by
+itself. What is out of reach, or takes too long, is so for all: nothing is tried twice of which nobody knows whether it was committed.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import Histogram
@@ -18,7 +19,8 @@ from prometheus_client import Histogram
 from contracts.values import TenantId
 from infra.retry import Ending, ending_of
 from infra.rows import LockedRowMissing
-from infra.transaction import Scope, Transactions
+from infra.together import together
+from infra.transaction import Batch, Scope, Transactions
 
 _sizes: Final = Histogram("oaas_commit_requests", "Requests that shared a commit", ["service"], buckets=(1, 2, 5, 10, 20, 50, 100, 200))
 _TRIED_ALONE: Final = (Ending.CONFLICT, Ending.BUG)
@@ -95,16 +97,18 @@ class Gathering(Generic[Asked, Told]):
         tenants: dict[TenantId, list[_Waiting[Asked, Told]]] = {}
         for waiting in group:
             tenants.setdefault(waiting.tenant_id, []).append(waiting)
-        answers: list[tuple[_Waiting[Asked, Told], Told]] = []
         async with self._transaction.batch() as batch:
             # Sorted, as everybody who visits several tenants: two groups never wait for each other in a circle.
-            for tenant_id in sorted(tenants):
-                async with batch.scope(tenant_id) as scope:
-                    told = await self._serve(scope, [waiting.asked for waiting in tenants[tenant_id]])
-                answers += zip(tenants[tenant_id], told, strict=True)
+            scopes = [(await batch.enter(tenant_id), tenants[tenant_id]) for tenant_id in sorted(tenants)]
+            answers = await together([self._visit(batch, scope, waiting) for scope, waiting in scopes])
         _sizes.labels(self._transaction.service).observe(len(group))
-        for waiting, answer in answers:
+        for waiting, answer in chain.from_iterable(answers):
             waiting.tell(answer)
+
+    async def _visit(self, batch: Batch, scope: Scope, group: Sequence[_Waiting[Asked, Told]]) -> list[tuple[_Waiting[Asked, Told], Told]]:
+        told = await self._serve(scope, [waiting.asked for waiting in group])
+        await batch.leave(scope)
+        return list(zip(group, told, strict=True))
 
     async def _each_alone(self, group: Sequence[_Waiting[Asked, Told]], failed: BaseException) -> None:
         for waiting in group:
