@@ -1,7 +1,8 @@
 """One ladder maps how an attempt ended to what happens next.
 
 OUTAGE    database or broker out of reach     wait until it is back; costs no attempt
-CONFLICT  serialization failure, deadlock     the same batch again, at once, conflicts_max times; then as PASSING
+CONFLICT  serialization failure, deadlock,
+          a column's type changed meanwhile   the same batch again, at once, conflicts_max times; then as PASSING
 PASSING   Retryable, statement timeout        bisect the batch; the one envelope waits on the retry ladder, infra/ladder.py
 BUG       everything else                     bisect the batch; the one envelope is parked with its story, infra/parking.py
 
@@ -24,6 +25,9 @@ from infra.settings import Settings
 Ending = Enum("Ending", ["OUTAGE", "CONFLICT", "PASSING", "BUG"])
 
 _CONFLICTS: Final = {"40001", "40P01"}
+_MISTAKEN: Final = "08P01"
+"""A message against the protocol, such as a statement with an argument too many: of the class of lost connections, but a bug of ours."""
+_CHANGED_MEANWHILE: Final = "cached plan must not change result type"
 _OUTAGES: Final = ("08", "53", "57P", "58", "28", "25006", "3D000")
 """Beginnings of SQLSTATE: connection lost, out of disk or memory, shutting down, I/O error, login refused, read-only, no database."""
 _CANCELLED_BY_TIMEOUT: Final = "57014"
@@ -49,9 +53,11 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, psycopg.OperationalError) and state is None:
         # libpq has lost its server, which can't have said why.
         return Ending.OUTAGE
+    if state == _MISTAKEN:
+        return Ending.BUG
     if isinstance(state, str) and state.startswith(_OUTAGES):
         return Ending.OUTAGE
-    if state in _CONFLICTS:
+    if state in _CONFLICTS or _CHANGED_MEANWHILE in str(error):
         return Ending.CONFLICT
     if isinstance(error, Retryable) or state == _CANCELLED_BY_TIMEOUT:
         return Ending.PASSING

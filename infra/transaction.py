@@ -130,7 +130,7 @@ class Batch:
     _once_committed: list[Callable[[], None]] = field(default_factory=list)
 
     async def enter(self, tenant_id: TenantId) -> Scope:
-        """A scope that `leave` ends; the tenant is entered with the first statement."""
+        """A scope that `leave` ends; the tenant is entered with the first statement. For one tenant after the other, not side by side."""
         if self._open is None:
             self._open = await self._transactions.begun()
         statements = Statements(self._open.wire, tenant_id)
@@ -185,6 +185,7 @@ class _Open:
                 await self.wire.roll_back()
         except (*DRIVER_ERRORS, OSError):
             # In which state it is nobody knows: nobody is to get it again.
+            self.wire.give_up()
             await self.bind.invalidate()
         finally:
             await self.bind.close()
@@ -262,6 +263,7 @@ class Transactions:
 
 
 async def _begun_on(bind: AsyncConnection, tenant_id: TenantId | None) -> _Open:
+    wire: Wire | None = None
     try:
         wire = await _wire_of(bind)
         wire.begin()
@@ -269,6 +271,8 @@ async def _begun_on(bind: AsyncConnection, tenant_id: TenantId | None) -> _Open:
             await wire.enter(tenant_id)
     except BaseException:
         # In which state it is nobody knows: nobody is to get it again.
+        if wire is not None:
+            wire.give_up()
         await bind.invalidate()
         await bind.close()
         raise

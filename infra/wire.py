@@ -11,6 +11,7 @@ import asyncio
 import select
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -22,7 +23,7 @@ from psycopg.pq.abc import PGresult
 
 from contracts.values import TenantId
 from infra.schema import TENANT_SETTING
-from infra.wire_values import ADAPTERS, Row, encoded, row_class
+from infra.wire_values import ADAPTERS, Encode, Row, encoded, encoder_of, row_class
 
 _ENTER: Final = f"SELECT set_config('{TENANT_SETTING}', $1, true)"
 _NOTHING: Final = "SELECT"
@@ -35,6 +36,15 @@ Answer = asyncio.Future[PGresult]
 _Arguments = list[tuple[bytes | None, Format]]
 
 
+@dataclass(slots=True)
+class _Prepared:
+    """A statement that the server keeps under a name."""
+
+    name: bytes
+    encoders: list[Encode] | None = None
+    """For its parameters, once the server has said what they are."""
+
+
 class Wire:
     """One connection of the pool, for one transaction at a time."""
 
@@ -43,11 +53,11 @@ class Wire:
         self._libpq = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._values = Transformer(ADAPTERS)
-        self._prepared: dict[str, bytes] = {}
+        self._prepared: dict[str, _Prepared] = {}
         self._number = 0
         self._tenant_id: TenantId | None = None
         self._waiting: list[tuple[TenantId | None, str, _Arguments, Answer]] = []
-        # What is under way, in its order: the name of a statement that is being prepared, or who waits for the answer.
+        # What is under way, in its order: the statement that is prepared or described, or who waits for the answer.
         self._flight: list[str | Answer | None] | None = None
         self._results: list[PGresult] = []
         self._socket = -1
@@ -91,7 +101,13 @@ class Wire:
             async with asyncio.timeout(_CANCEL_MAX_S):
                 await self._landed.wait()
         if self._libpq.transaction_status != TransactionStatus.IDLE:
-            await self.ask(None, "ROLLBACK")
+            async with asyncio.timeout(_CANCEL_MAX_S):
+                await self.ask(None, "ROLLBACK")
+
+    def give_up(self) -> None:
+        """Listen no longer: whoever closes the connection frees its socket's number for the next one."""
+        if self._flight is not None:
+            self._lost(psycopg.OperationalError("the connection was given up"))
 
     def rows(self, result: PGresult) -> list[Row]:
         """The result as Python values."""
@@ -102,7 +118,12 @@ class Wire:
 
     def _put(self, tenant_id: TenantId | None, statement: str, arguments: Sequence[Any]) -> Answer:
         answer: Answer = self._loop.create_future()
-        self._waiting.append((tenant_id, statement, [encoded(one) for one in arguments], answer))
+        prepared = self._prepared.get(statement)
+        if prepared is None or prepared.encoders is None or len(prepared.encoders) != len(arguments):
+            values = [encoded(one) for one in arguments]
+        else:
+            values = [encode(one) for encode, one in zip(prepared.encoders, arguments, strict=True)]
+        self._waiting.append((tenant_id, statement, values, answer))
         return answer
 
     def _depart(self) -> None:
@@ -130,17 +151,18 @@ class Wire:
 
     def _send(self, statement: str, arguments: _Arguments, answer: Answer | None) -> None:
         assert self._flight is not None
-        name = self._prepared.get(statement)
-        if name is None and len(self._prepared) < _PREPARED_MAX:
+        prepared = self._prepared.get(statement)
+        if prepared is None and len(self._prepared) < _PREPARED_MAX:
             self._number += 1
-            name = self._prepared[statement] = b"oaas_%d" % self._number
-            self._libpq.send_prepare(name, statement.encode())
-            self._flight.append(statement)
+            prepared = self._prepared[statement] = _Prepared(b"oaas_%d" % self._number)
+            self._libpq.send_prepare(prepared.name, statement.encode())
+            self._libpq.send_describe_prepared(prepared.name)
+            self._flight += [statement, statement]
         values, formats = [value for value, _ in arguments], [form for _, form in arguments]
-        if name is None:
+        if prepared is None:
             self._libpq.send_query_params(statement.encode(), values, param_formats=formats, result_format=Format.BINARY)
         else:
-            self._libpq.send_query_prepared(name, values, formats, Format.BINARY)
+            self._libpq.send_query_prepared(prepared.name, values, formats, Format.BINARY)
         self._flight.append(answer)
 
     def _write(self) -> None:
@@ -175,17 +197,25 @@ class Wire:
             if failed is None and result.status in _FAILED:
                 failed = error_from_result(result)
             if isinstance(waits, str):
-                if failed is not None:
-                    # What came after a failure was passed over: it is not prepared.
-                    self._prepared.pop(waits, None)
+                self._learn(waits, None if failed else result)
             elif waits is not None:
                 _tell(waits, failed or result)
+        if isinstance(failed, psycopg.errors.FeatureNotSupported):
+            # A migration has changed a column's type, and what is prepared answers with the old one: all of it is prepared anew.
+            self._prepared.clear()
         self._results = []
         self._landed.set()
         # Those who have been told ask on first; what was asked meanwhile leaves with it.
         if self._waiting and not self._departs:
             self._departs = True
             self._loop.call_soon(self._depart)
+
+    def _learn(self, statement: str, result: PGresult | None) -> None:
+        if result is None:
+            # What came after a failure was passed over: it is not prepared.
+            self._prepared.pop(statement, None)
+        elif result.nparams:
+            self._prepared[statement].encoders = [encoder_of(result.param_type(at)) for at in range(result.nparams)]
 
     def _lost(self, error: psycopg.Error) -> None:
         """Nobody knows what became of the flight: the connection is of no use any more."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,9 +13,13 @@ from pathlib import Path
 import aio_pika
 import asyncpg
 import pytest
+from sqlalchemy import text
 
+from infra.database import open_pool
 from infra.dev.children import began
+from infra.dev.postgres import Postgres
 from infra.dev.servers import HomeInUse, Servers, start_servers
+from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SET = {"PATH": os.environ["PATH"]}
@@ -154,3 +159,26 @@ async def test_commits_are_durable_and_strangers_need_a_password(servers: Server
     if servers.postgres is not None:
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(servers.postgres_url.replace("oaas_admin:", "oaas_admin:wrong"))
+
+
+@pytest.mark.parametrize("role", ["app", "relay", "sweeper"])
+async def test_services_of_this_machine_come_by_the_unix_socket(servers: Servers, settings: Settings, role: str) -> None:
+    if servers.postgres is None or not servers.postgres.socket_folder:
+        pytest.skip("the environment names the server, or the path of this checkout is too long for a socket")
+    by_socket = settings.model_copy(update={"postgres_socket": servers.postgres.socket_folder})
+    for given, is_local in ((by_socket, True), (settings, False)):
+        pool = open_pool(given, "inventory", role, 1)
+        async with pool.connect() as connection:
+            assert (await connection.execute(text("SELECT inet_client_addr() IS NULL"))).scalar_one() is is_local
+        await pool.dispose()
+
+
+def test_a_home_whose_path_is_too_long_for_a_socket_has_none(tmp_path: Path) -> None:
+    assert Postgres(Path("/srv/oaas")).socket_folder == "/srv/oaas/postgres/socket"
+    assert Postgres(tmp_path / ("long" * 30)).socket_folder == ""
+
+
+def test_only_its_owner_comes_to_the_socket(servers: Servers) -> None:
+    if servers.postgres is None or not servers.postgres.socket_folder:
+        pytest.skip("the environment names the server, or the path of this checkout is too long for a socket")
+    assert stat.S_IMODE(Path(servers.postgres.socket_folder).stat().st_mode) == 0o700

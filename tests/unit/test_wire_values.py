@@ -9,11 +9,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from infra.wire_values import Row, encoded, row_class
+from infra.wire_values import ADAPTERS, Row, encoded, encoder_of, row_class
 
 ONE: Final = UUID(int=1)
+UUID_OID, UUIDS_OID, TEXTS_OID, NUMBERS_OID, TIMES_OID = 2950, 2951, 1009, 1016, 1185
 
 
 class Colour(StrEnum):
@@ -93,9 +95,41 @@ class Identifier(UUID):
     """As another driver returns it."""
 
 
+def test_a_uuid_is_its_sixteen_bytes_once_the_server_wants_one() -> None:
+    assert encoder_of(UUID_OID)(ONE) == (bytes(15) + b"\1", Format.BINARY)
+
+
 @pytest.mark.parametrize("value", [ONE, Identifier(int=1)])
-def test_a_uuid_is_its_sixteen_bytes(value: UUID) -> None:
-    assert encoded(value) == (bytes(15) + b"\1", Format.BINARY)
+def test_a_uuid_is_text_where_nobody_knows_better(value: UUID) -> None:
+    assert encoded(value) == (str(ONE).encode(), Format.TEXT)
+
+
+@pytest.mark.parametrize(
+    ("oid", "values"),
+    [
+        (UUIDS_OID, [ONE, None, ONE]),
+        (TEXTS_OID, ["a", None, "", '{"b": "\\\n,NULL"}']),
+        (NUMBERS_OID, [1, -(2**62), None]),
+        (TIMES_OID, [datetime(2026, 11, 24, 3, 4, 5, 678901, tzinfo=UTC), None, datetime(1999, 1, 1, tzinfo=UTC)]),
+    ],
+)
+def test_an_array_goes_in_binary_as_the_driver_reads_it_back(oid: int, values: list[object]) -> None:
+    raw, form = encoder_of(oid)(values)
+    assert form is Format.BINARY
+    assert Transformer(ADAPTERS).get_loader(oid, Format.BINARY).load(raw or b"") == values
+
+
+@pytest.mark.parametrize(
+    ("oid", "values"), [(UUIDS_OID, [str(ONE)]), (TEXTS_OID, [1]), (TEXTS_OID, [None]), (NUMBERS_OID, []), (TEXTS_OID, ("a",))]
+)
+def test_an_array_of_anything_else_goes_as_text(oid: int, values: object) -> None:
+    assert encoder_of(oid)(values) == encoded(values)
+    assert encoder_of(oid)(values)[1] is Format.TEXT
+
+
+def test_no_array_in_binary_has_a_nul() -> None:
+    with pytest.raises(psycopg.DataError, match="NUL"):
+        encoder_of(TEXTS_OID)(["a", "b\0"])
 
 
 @pytest.mark.parametrize("values", [[ONE, None], [ONE, Identifier(int=1)], [Identifier(int=1)], (ONE,), {ONE}])
@@ -122,7 +156,16 @@ def numbers() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("value", "named"), [(object(), "object"), (1j, "complex"), (time(1), "time"), (Plain.RED, "Plain"), (numbers(), "generator")]
+    ("value", "named"),
+    [
+        (object(), "object"),
+        (1j, "complex"),
+        (time(1), "time"),
+        (Plain.RED, "Plain"),
+        (numbers(), "generator"),
+        (bytearray(b"a"), "bytearray"),
+        ({"a": 1}, "dict"),
+    ],
 )
 def test_a_value_of_no_known_type_is_refused_by_the_name_of_its_type(value: object, named: str) -> None:
     for given in (value, [value], [None, value]):
