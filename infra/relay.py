@@ -57,9 +57,10 @@ class Relay:
         self._queues: dict[Address, deque[Outgoing]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[Address] = set()
-        self._confirmed: list[OutboxRow] = []
+        # About to be deleted; in the order in which they were confirmed.
+        self._confirmed: dict[OutboxRow, None] = {}
         self._deleting = False
-        self._hastens = False
+        self._hastens = asyncio.Event()
         # Each with the time since when, by the event loop's clock, the earliest first. What is sent again under its id is another.
         self._in_hand: dict[tuple[TenantId, str, datetime | None], float] = {}
         self._room = asyncio.Event()
@@ -79,8 +80,9 @@ class Relay:
         _waiting.labels(self._service).set(len(self._in_hand))
 
     def holds(self, tenant_id: TenantId, id: str, created_at: datetime | None) -> bool:
-        """Whether the envelope of the row that was written then is on its way already."""
-        return (tenant_id, id, created_at) in self._in_hand
+        """Whether the envelope of the row that was written then is on its way already, or has arrived and is about to be deleted."""
+        row = tenant_id, id, created_at
+        return row in self._in_hand or row in self._confirmed
 
     def waiting_s(self) -> float:
         """For how long the oldest envelope in hand has waited for what the broker says to it; 0 if there is none."""
@@ -92,7 +94,7 @@ class Relay:
 
     async def drain(self, within_s: float) -> None:
         """Wait for everything in hand to be confirmed and deleted, at most `within_s`; the outbox keeps the rest for the sweeper."""
-        self._hastens = True
+        self._hastens.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._tasks:
@@ -196,7 +198,7 @@ class Relay:
         if published:
             _published.labels(self._service).inc(len(frame))
             _frame_size.observe(len(frame))
-            self._confirmed += [(one.tenant_id, one.id, one.created_at) for one in frame if one.created_at is not None]
+            self._confirmed |= {(one.tenant_id, one.id, one.created_at): None for one in frame if one.created_at is not None}
             if not self._deleting:
                 self._deleting = True
                 self._start(self._delete_confirmed())
@@ -204,10 +206,16 @@ class Relay:
     async def _delete_confirmed(self) -> None:
         try:
             while self._confirmed:
-                # Nobody waits for it: what is confirmed within a moment goes with one commit.
-                await asyncio.sleep(0 if self._hastens else _DELETE_AFTER_S)
-                rows, self._confirmed = self._confirmed, []
-                await self._rows.delete(rows)
+                # Nobody waits for it: what is confirmed within a moment goes with one commit. A process that ends has no moment.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_DELETE_AFTER_S):
+                        await self._hastens.wait()
+                rows = list(self._confirmed)
+                try:
+                    await self._rows.delete(rows)
+                finally:
+                    for row in rows:
+                        self._confirmed.pop(row, None)
         except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
             _log.warning("confirmed rows are not deleted; they will be sent again, which is harmless", extra={"error": repr(error)})
         finally:

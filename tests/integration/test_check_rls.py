@@ -13,7 +13,7 @@ from infra.rls.deliberate import DELIBERATE
 from infra.rls.lint import lint, looking
 from infra.services import MODULES
 from infra.settings import Settings
-from tests.integration.terminal import flat, oaas, sit_down
+from tests.integration.terminal import oaas, sit_down
 
 BREAK: Final = "ALTER TABLE inventory.shop NO FORCE ROW LEVEL SECURITY"
 MEND: Final = "ALTER TABLE inventory.shop FORCE ROW LEVEL SECURITY;"
@@ -122,7 +122,7 @@ async def test_it_steps_back_from_a_migration_rather_than_stand_in_its_way(setti
 
 
 async def test_what_is_looked_for_and_what_is_meant_to_be_so_can_be_read() -> None:
-    rules, deliberate = await oaas(*RLS, "--rules"), await oaas(*RLS, "--deliberate")
+    rules, deliberate = await oaas(*RLS, "--rules"), await oaas(*RLS, "--deliberate", "--json")
     assert (rules.exit_code, deliberate.exit_code) == (0, 0)
     assert "policy-does-not-raise" in rules.output
-    assert "the relay deletes what the broker has confirmed" in flat(deliberate)
+    assert "the relay deletes what the broker has confirmed" in deliberate.stdout

@@ -6,11 +6,10 @@ from infra.dev.up import Platform
 from infra.services import MODULES
 from infra.settings import Settings
 from infra.token import token
-from tests.system.conftest import HOME
 
 
 async def test_the_api_tells_for_every_service_that_it_is_secure_and_readiness_depends_on_it(running: Platform) -> None:
-    bearer = token(Settings(home=HOME), tenant=None, scope="ops", ttl="1h")["token"]
+    bearer = token(Settings(home=running.home), tenant=None, scope="ops", ttl="1h")["token"]
     async with httpx.AsyncClient(base_url=running.api_url, headers={"Authorization": f"Bearer {bearer}"}) as client:
         told, ready = (await client.get("/v1/security")).json(), (await client.get("/health/ready")).json()
     assert told["verdict"] == "SECURE", told
