@@ -10,7 +10,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from contracts.values import TenantId
-from infra.wire import Answer, Statements
+from infra.statements import Statements
+from infra.wire import Answer
 from infra.writes import Writes
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from contracts.addresses import Address
 from contracts.values import TenantId
-from infra.wire import Statements
+from infra.statements import Statements
 from infra.writes import Writes
 
 

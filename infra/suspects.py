@@ -12,8 +12,8 @@ from contracts.messages import Envelope
 from contracts.values import TenantId
 from infra.retry import until_committed
 from infra.settings import Settings
+from infra.statements import Statements
 from infra.transaction import Transactions
-from infra.wire import Statements
 
 
 class KilledItsProcess(Exception):

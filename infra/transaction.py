@@ -31,8 +31,9 @@ from infra.crash import Carried, crash_point
 from infra.identifiers import uuid7
 from infra.outbox import Outbox, Outgoing
 from infra.retry import DRIVER_ERRORS, Ending, ending_of
+from infra.statements import Statements
 from infra.telemetry import current_traceparent
-from infra.wire import Answer, Statements, Wire, status_of
+from infra.wire import Answer, Wire, status_of
 from infra.writes import Writes, settled
 
 _WIRE: Final = "wire"

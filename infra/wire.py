@@ -18,7 +18,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from contracts.values import TenantId
@@ -30,6 +30,7 @@ _NOTHING: Final = "SELECT"
 _PREPARED_MAX: Final = 500
 """Statements that are kept prepared on a connection; further ones are planned each time."""
 _CANCEL_MAX_S: Final = 5.0
+_LOOK_AFTER_S: Final = 1.0
 _FAILED: Final = (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED)
 
 Answer = asyncio.Future[PGresult]
@@ -61,14 +62,13 @@ class Wire:
         self._flight: list[str | Answer | None] | None = None
         self._results: list[PGresult] = []
         self._socket = -1
+        self._watch: asyncio.TimerHandle | None = None
         self._landed = asyncio.Event()
         self._departs = False
 
     def begin(self) -> None:
         """Begin a transaction with the next statement. Raises OperationalError if the connection has died while nobody used it."""
-        looked = select.poll()
-        looked.register(self._libpq.socket, select.POLLIN)
-        if looked.poll(0):
+        if _has_something(self._libpq.socket):
             # A server that says something unasked says farewell.
             raise psycopg.OperationalError("the connection was closed by the server")
         self._tenant_id = None
@@ -143,6 +143,7 @@ class Wire:
             self._libpq.pipeline_sync()
             self._socket = self._libpq.socket
             self._loop.add_reader(self._socket, self._read)
+            self._watch = self._loop.call_later(_LOOK_AFTER_S, self._look_after)
             if self._libpq.flush():
                 self._loop.add_writer(self._socket, self._write)
         except psycopg.Error as error:
@@ -174,18 +175,36 @@ class Wire:
 
     def _read(self) -> None:
         try:
-            self._libpq.consume_input()
-            while not self._libpq.is_busy():
-                result = self._libpq.get_result()
-                # Each statement's result is followed by nothing; the flight's last is the sync.
-                if result is None:
-                    continue
-                if result.status == ExecStatus.PIPELINE_SYNC:
-                    self._land()
+            # Until nothing is left: of a connection that breaks, uvloop tells once, and there may still be answers before the end.
+            while self._flight is not None:
+                self._libpq.consume_input()
+                self._take_results()
+                if self._libpq.status != ConnStatus.OK:
+                    raise psycopg.OperationalError("the connection is lost")
+                if self._flight is None or not _has_something(self._socket):
                     return
-                self._results.append(result)
         except psycopg.Error as error:
             self._lost(error)
+
+    def _take_results(self) -> None:
+        while not self._libpq.is_busy():
+            result = self._libpq.get_result()
+            # Each statement's result is followed by nothing; the flight's last is the sync.
+            if result is None:
+                if self._libpq.status != ConnStatus.OK:
+                    return
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                self._land()
+                return
+            self._results.append(result)
+
+    def _look_after(self) -> None:
+        """Whatever the event loop may have missed: nobody else would ever end this flight."""
+        if self._flight is not None:
+            self._read()
+        if self._flight is not None:
+            self._watch = self._loop.call_later(_LOOK_AFTER_S, self._look_after)
 
     def _land(self) -> None:
         assert self._flight is not None
@@ -228,6 +247,9 @@ class Wire:
         self._landed.set()
 
     def _stop_listening(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         # By its number: libpq may have closed it already, and the next connection would be given the same.
         if self._socket >= 0:
             self._loop.remove_reader(self._socket)
@@ -235,35 +257,11 @@ class Wire:
             self._socket = -1
 
 
-class Statements:
-    """One tenant's way to the wire; its methods are named and answer as asyncpg's connection does."""
-
-    def __init__(self, wire: Wire, tenant_id: TenantId) -> None:
-        self._wire = wire
-        self._tenant_id = tenant_id
-
-    def ask(self, statement: str, *arguments: Any) -> Answer:
-        """Without waiting: what is asked next travels with it. `rows` reads the answer."""
-        return self._wire.ask(self._tenant_id, statement, arguments)
-
-    def rows(self, result: PGresult) -> list[Row]:
-        return self._wire.rows(result)
-
-    async def fetch(self, statement: str, *arguments: Any) -> list[Row]:
-        return self._wire.rows(await self.ask(statement, *arguments))
-
-    async def fetchrow(self, statement: str, *arguments: Any) -> Row | None:
-        """The first row, if there is any."""
-        return next(iter(await self.fetch(statement, *arguments)), None)
-
-    async def fetchval(self, statement: str, *arguments: Any) -> Any:
-        """The first row's first value; None if there is no row."""
-        row = await self.fetchrow(statement, *arguments)
-        return None if row is None else row[0]
-
-    async def execute(self, statement: str, *arguments: Any) -> str:
-        """The command's tag, such as `UPDATE 3`."""
-        return status_of(await self.ask(statement, *arguments))
+def _has_something(socket: int) -> bool:
+    """Whether there is something to read, an end or an error included."""
+    looked = select.poll()
+    looked.register(socket, select.POLLIN)
+    return bool(looked.poll(0))
 
 
 def status_of(result: PGresult) -> str:

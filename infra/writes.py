@@ -13,7 +13,8 @@ from typing import Any, Final
 import psycopg
 
 from infra.rows import LockedRowMissing
-from infra.wire import Answer, Statements
+from infra.statements import Statements
+from infra.wire import Answer
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 _COMBINATIONS_MAX: Final = 256

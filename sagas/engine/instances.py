@@ -14,9 +14,9 @@ from contracts.messages import Event
 from contracts.values import SagaId, TenantId
 from infra.errors import Retryable
 from infra.frames import read_data
+from infra.statements import Statements
 from infra.telemetry import trace_id_of
 from infra.transaction import Scope
-from infra.wire import Statements
 from infra.wire_values import Row
 from sagas.engine.definition import Saga
 from sagas.engine.held import Held

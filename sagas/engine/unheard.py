@@ -15,7 +15,7 @@ from uuid import UUID
 from contracts.messages import Envelope
 from contracts.values import SagaId, TenantId
 from infra.frames import read_envelope
-from infra.wire import Statements
+from infra.statements import Statements
 from sagas.engine.definition import Saga
 from sagas.engine.instance import Phase, State, command_id
 

@@ -21,7 +21,6 @@ from contracts.tenants import ChargeOrder, RefundOrder, ReleaseQuota, ReserveQuo
 from contracts.values import OrderId, TenantId, VatRate
 from infra.holds import Holds
 from infra.transaction import Scope
-from infra.wire import Answer
 from infra.wire_values import Row
 from services.tenants.ledger import ChargeState, Entry, Kind, Ledger
 from services.tenants.model import FinancialTransaction, Hold, HoldState, Quota, QuotaMonth, Tenant
@@ -87,9 +86,6 @@ class QuotaRepository:
         completed = {message.order_id for message in messages if isinstance(message, OrderCompleted)}
         holding = _HOLDS.ask(scope, noted, completed)
         limited = scope.connection.ask(_LIMITS, scope.tenant_id)
-        # Months are locked sorted, so all at once or not yet: an order that is released or refunded may have used another month.
-        early = asked if all(isinstance(message, ReserveQuota) for message in messages) and self._are_there(scope, asked) else set()
-        locked = _ask_months(scope, early) if early else None
         holds, limits = _holds(scope.connection.rows(await holding)), _limits(scope.connection.rows(await limited)) if asked else None
         if limits is not None:
             await self._add_months(scope, {month for month in asked if (scope.tenant_id, month) not in self._months_there})
@@ -97,16 +93,13 @@ class QuotaRepository:
         charges = await _charges(scope, [order for order in refunded if holds[order].charge is ChargeState.CHARGED])
         used = {hold.month for hold in holds.values() if hold.month is not None and hold.has_place}
         charged = {entry.month for entries in charges.values() for entry in entries}
-        months = {} if locked is None else _months(scope.connection.rows(await locked))
-        months |= await _lock_months(scope, (asked | used | charged) - early)
+        # Always after the holds, never with them: whoever locked them earlier for one tenant than for another would lock in another order.
+        months = await _lock_months(scope, asked | used | charged)
         if limits is not None and (gone := asked - months.keys()):
             # Whoever restored the database to an earlier day did not ask us.
             await self._add_months(scope, gone)
             months |= await _lock_months(scope, gone)
         return Quota(limits, months, holds, Ledger(charges))
-
-    def _are_there(self, scope: Scope, months: AbstractSet[Month]) -> bool:
-        return all((scope.tenant_id, month) in self._months_there for month in months)
 
     async def _add_months(self, scope: Scope, months: AbstractSet[Month]) -> None:
         if months:
@@ -140,16 +133,9 @@ def _limits(rows: Sequence[Row]) -> Limits | None:
     return Limits(rows[0]["orders_per_month"], rows[0]["spending_limit_pence"]) if rows else None
 
 
-def _ask_months(scope: Scope, wanted: Iterable[Month]) -> Answer:
-    return scope.connection.ask(_LOCK_MONTHS, scope.tenant_id, sorted(wanted))
-
-
-def _months(rows: Iterable[Row]) -> dict[Month, Usage]:
-    return {row["month"]: Usage(*row) for row in rows}
-
-
 async def _lock_months(scope: Scope, wanted: AbstractSet[Month]) -> dict[Month, Usage]:
-    return _months(scope.connection.rows(await _ask_months(scope, wanted))) if wanted else {}
+    rows = await scope.connection.fetch(_LOCK_MONTHS, scope.tenant_id, sorted(wanted)) if wanted else []
+    return {row["month"]: Usage(*row) for row in rows}
 
 
 def _save_months(scope: Scope, months: Sequence[Usage]) -> None:
