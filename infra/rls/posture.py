@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 _FRESH_S: Final = 5.0
@@ -94,6 +95,15 @@ class Postures:
 
     async def now(self) -> Posture:
         """As the database is at this moment."""
+        try:
+            return await self._look()
+        except DBAPIError as error:
+            # The connection died while it lay in the pool, as all others there, which are replaced by now.
+            if not error.connection_invalidated:
+                raise
+            return await self._look()
+
+    async def _look(self) -> Posture:
         names = {"schema": self.service, "relay": f"{self.service}_relay", "sweeper": f"{self.service}_sweeper"}
         async with self._pool.connect() as connection:
             role, *others = [WorkingRole(*row) for row in await connection.execute(_ROLES, names)]
