@@ -14,6 +14,7 @@ from infra.errors import Misconfigured
 from infra.settings import Settings, postgres_of, postgres_socket_of
 
 _POOL_WAIT_S: Final = 10.0
+_SILENCE_S: Final = 10
 
 
 def asyncpg_url(url: str) -> URL:
@@ -68,7 +69,17 @@ def _of_libpq(settings: Settings, name: str) -> dict[str, object]:
     # Planning a statement with arrays anew each time costs more than running it, and an index is right at every size.
     given = {"plan_cache_mode": "force_generic_plan", **_limits(settings)}
     options = " ".join(f"-c {key}={value}" for key, value in given.items())
-    return {"connect_timeout": math.ceil(settings.connect_timeout_s), "application_name": name, "options": options}
+    # A server whose machine is gone says nothing at all: after its longest statement and a little, nobody waits for it.
+    silence_s = settings.statement_timeout_s + _SILENCE_S
+    return {
+        "connect_timeout": math.ceil(settings.connect_timeout_s),
+        "application_name": name,
+        "options": options,
+        "keepalives_idle": _SILENCE_S,
+        "keepalives_interval": _SILENCE_S,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int(silence_s * 1000),
+    }
 
 
 def _limits(settings: Settings) -> dict[str, str]:

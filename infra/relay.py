@@ -210,13 +210,16 @@ class Relay:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_DELETE_AFTER_S):
                         await self._hastens.wait()
-                rows = list(self._confirmed)
-                try:
-                    await self._rows.delete(rows)
-                finally:
-                    for row in rows:
-                        self._confirmed.pop(row, None)
+                await self._delete(list(self._confirmed))
+        finally:
+            self._deleting = False
+
+    async def _delete(self, rows: Sequence[OutboxRow]) -> None:
+        try:
+            await self._rows.delete(rows)
         except (SQLAlchemyError, *DRIVER_ERRORS, OSError) as error:
             _log.warning("confirmed rows are not deleted; they will be sent again, which is harmless", extra={"error": repr(error)})
         finally:
-            self._deleting = False
+            # If they are still there, the sweeper has to see to them.
+            for row in rows:
+                self._confirmed.pop(row, None)

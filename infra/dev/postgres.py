@@ -77,8 +77,9 @@ class Postgres:
 
     @property
     def socket_folder(self) -> str:
-        """Where its Unix socket is, by which a round trip costs an eighth; empty if the path of this home is too long for one."""
-        return str(self._sockets) if len(os.fsencode(self._sockets / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_MAX else ""
+        """Where its Unix socket is, by which a round trip costs an eighth; empty if this home's path is too long or has a comma."""
+        fits = "," not in str(self._sockets) and len(os.fsencode(self._sockets / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_MAX
+        return str(self._sockets) if fits else ""
 
     @property
     def pid(self) -> int | None:
