@@ -2,8 +2,9 @@
 
 Step by step, all tenants side by side in each: inbox; for each repository of the service's table load, decide each message, save; then
 replies and their memory. So a batch makes a handful of round trips, however many tenants are in it. Lock order is global: first the
-inbox, then what the repositories lock, in the order of the table; in each step tenants sorted. Deciding is pure and sees what its
-neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
+inbox, then what the repositories lock, in the order of the table; in each step tenants sorted. So a repository locks each kind of rows
+in the same statement from the start, whatever it is asked: one that sometimes needs a round trip more would lock out of turn. Deciding
+is pure and sees what its neighbours in the batch have changed, so conflicts inside a batch resolve themselves in memory.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from infra.questions import Questions, is_question
 from infra.suspects import Suspects
 from infra.telemetry import step_of_journey
 from infra.together import together
-from infra.transaction import Batch, Scope, Transactions
+from infra.transaction import Scope, Transactions
 
 Replays = Mapping[tuple[TenantId, UUID], Sequence[Replay]]
 """By tenant and message id: those replays of which the desk waits to hear."""
@@ -63,7 +64,7 @@ class _Visit:
     fresh: AbstractSet[Key] = frozenset()
     """Those that had not been handled before."""
     loaded: list[Any] = field(default_factory=list)
-    """What the repository that all of them concern has for them; empty if that is still to be loaded."""
+    """What the only repository of the batch has for them; empty if that is still to be loaded."""
     answers: dict[Key, str] = field(default_factory=dict)
 
 
@@ -96,23 +97,29 @@ class Batches:
             batch.received = [envelope for group in groups.values() for envelope in group.values()]
             # Sorted as UUIDs compare, and a hundred times faster.
             visits = [_Visit(await batch.enter(tenant_id), groups[tenant_id]) for tenant_id in sorted(groups, key=attrgetter("int"))]
-            await together([self._take_in(visit) for visit in visits])
+            await together([self._take_in(visit, self._only_one(batch.received)) for visit in visits])
             # As the table names them, not as their messages came: two batches that lock in opposite order deadlock.
             for handles in self._handles:
                 concerned = [(visit, received) for visit in visits if (received := self._fresh_for(handles, visit))]
                 await together([self._decide(visit, handles, received) for visit, received in concerned])
-            await together([self._finish(batch, visit, replays, suspected=suspected) for visit in visits])
+            await together([self._finish(visit, replays, suspected=suspected) for visit in visits])
+            for visit in visits:
+                await batch.leave(visit.scope)
 
-    async def _take_in(self, visit: "_Visit") -> None:
+    def _only_one(self, received: Sequence[Envelope]) -> Handles | None:
+        """The only part of the table that all of these concern, which is nearly always so."""
+        parts = {id(handles): handles for one in received if (handles := self._table.get(type(one.data))) is not None}
+        return next(iter(parts.values())) if len(parts) == 1 else None
+
+    async def _take_in(self, visit: "_Visit", only: Handles | None) -> None:
         scope = visit.scope
         keys = [key for key, envelope in visit.group.items() if not self._is_asked(envelope)]
         if not keys:
             return
         asked = self._inbox.take(scope.connection, scope.tenant_id, keys, scope.now)
-        if len({id(self._table[type(visit.group[key].data)]) for key in keys}) == 1:
-            # Nearly always, and nearly always all are new: what they need is asked for at once, and locked after the inbox all the same.
-            handles = self._table[type(visit.group[keys[0]].data)]
-            visit.loaded = [await handles.repository.load(scope, [visit.group[key] for key in keys])]
+        if only is not None:
+            # Nearly always all are new: what they need is asked for at once, and locked after the inbox all the same.
+            visit.loaded = [await only.repository.load(scope, [visit.group[key] for key in keys])]
         visit.fresh, answered = await self._inbox.taken(scope.connection, scope.tenant_id, keys, asked)
         if answered:
             visit.loaded = []
@@ -121,7 +128,7 @@ class Batches:
             if answer is not None:
                 self._answer_again(scope, answer)
 
-    async def _finish(self, batch: Batch, visit: "_Visit", replays: Replays, *, suspected: bool) -> None:
+    async def _finish(self, visit: "_Visit", replays: Replays, *, suspected: bool) -> None:
         scope, group = visit.scope, visit.group
         self._inbox.remember(scope.writes, scope.tenant_id, visit.answers)
         if replays:
@@ -130,7 +137,6 @@ class Batches:
             await self._questions.answer(scope, asked)
         if suspected:
             await self._suspects.clear(scope.connection, scope.tenant_id, [envelope.id for envelope in group.values()])
-        await batch.leave(scope)
 
     def _is_asked(self, envelope: Envelope) -> bool:
         return type(envelope.data) not in self._table and is_question(envelope)

@@ -16,7 +16,7 @@ from infra.statements import Statements
 from infra.writes import Writes
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """One envelope on its way. `body` is its JSON without line breaks; `headers` only dead letters have."""
 
@@ -26,7 +26,7 @@ class Outgoing:
     body: str
     headers: Mapping[str, str | int] | None = None
     created_at: datetime | None = None
-    """When its row was written, which tells it from that of an earlier time with the same id; the outbox notes it. None: it has no row."""
+    """When its row was written, which tells it from that of an earlier time with the same id. None: it has no row."""
 
 
 class Outbox:
@@ -47,8 +47,6 @@ class Outbox:
 
     def add_to(self, writes: Writes, tenant_id: TenantId, outgoing: Sequence[Outgoing], now: datetime) -> None:
         """Have the rows written inside the open transaction and its scope; the tenant is the scope's, which row-level security checks."""
-        for one in outgoing:
-            one.created_at = now
         # Each once: a statement renews no row twice. Sorted, as the relay deletes them: in opposite order they would deadlock.
         rows = [one for _, one in sorted({one.id: one for one in outgoing}.items())]
         writes.add(

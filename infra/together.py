@@ -1,7 +1,7 @@
 """Works that are done side by side, so that what they ask of the database at the same time makes one round trip.
 
-They are begun in their order and go on in that order after each round trip: so statements that all of them send, one after the other,
-lock rows in the order (statement, tenant), whoever else does the same.
+They are begun in their order and go on in that order after each round trip. What they lock, they lock in one order with whoever else
+works so, as long as each kind of rows is always locked in the same round trip.
 """
 
 import asyncio

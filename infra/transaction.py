@@ -113,12 +113,12 @@ class Scope:
 
     def post(self, id: str, address: Address, body: str, headers: dict[str, str | int] | None = None) -> None:
         """Publish an envelope that is encoded already: a remembered answer, a dead letter."""
-        self.outgoing.append(Outgoing(self.tenant_id, id, address, body, headers))
+        self.outgoing.append(Outgoing(self.tenant_id, id, address, body, headers, created_at=self.now))
 
 
 @dataclass
 class Batch:
-    """An open transaction that visits several tenants one after the other; no statement spans two of them."""
+    """An open transaction that visits several tenants, one after the other or side by side; no statement spans two of them."""
 
     _transactions: "Transactions"
     now: datetime

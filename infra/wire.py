@@ -77,9 +77,8 @@ class Wire:
     def ask(self, tenant_id: TenantId | None, statement: str, arguments: Sequence[Any] = ()) -> Answer:
         """Have it leave with the next flight. Raises DataError if an argument is nothing that PostgreSQL could be given."""
         answer = self._put(tenant_id, statement, arguments)
-        if self._flight is None and not self._departs:
-            self._departs = True
-            self._loop.call_soon(self._depart)
+        if self._flight is None:
+            self._depart_soon()
         return answer
 
     async def enter(self, tenant_id: TenantId) -> None:
@@ -125,6 +124,11 @@ class Wire:
             values = [encode(one) for encode, one in zip(prepared.encoders, arguments, strict=True)]
         self._waiting.append((tenant_id, statement, values, answer))
         return answer
+
+    def _depart_soon(self) -> None:
+        if not self._departs:
+            self._departs = True
+            self._loop.call_soon(self._depart)
 
     def _depart(self) -> None:
         self._departs = False
@@ -208,6 +212,8 @@ class Wire:
 
     def _land(self) -> None:
         assert self._flight is not None
+        if len(self._results) != len(self._flight):
+            raise psycopg.OperationalError(f"the server gave {len(self._results)} answers to {len(self._flight)} questions")
         self._stop_listening()
         self._libpq.exit_pipeline_mode()
         flight, self._flight = self._flight, None
@@ -225,9 +231,8 @@ class Wire:
         self._results = []
         self._landed.set()
         # Those who have been told ask on first; what was asked meanwhile leaves with it.
-        if self._waiting and not self._departs:
-            self._departs = True
-            self._loop.call_soon(self._depart)
+        if self._waiting:
+            self._depart_soon()
 
     def _learn(self, statement: str, result: PGresult | None) -> None:
         if result is None:

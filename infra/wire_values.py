@@ -118,34 +118,25 @@ def _writer_of(kind: type) -> Callable[[Any], str]:
 
 
 def _array(values: Collection[Any]) -> str:
-    kinds = set(map(type, values))
-    if len(kinds) == 1:
-        # In an array of one kind, which most are, nothing is looked up for each.
-        (kind,) = kinds
-        if kind is str:
-            return '{"' + '","'.join([_escaped(one) for one in values]) + '"}'
-        if kind in _PLAIN:
-            return f"{{{','.join(map(_PLAIN[kind], values))}}}"
     return f"{{{','.join(['NULL' if one is None else _quoted(_written(one)) for one in values])}}}"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _quoted(text: str) -> str:
-    return f'"{_escaped(text)}"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _truth(value: bool) -> str:
     return "t" if value else "f"
 
 
-# What needs no quotes in an array.
-_PLAIN: Final[dict[type, Callable[[Any], str]]] = {UUID: str, bool: _truth, int: int.__repr__, float: float.__repr__}
 _WRITERS: Final[dict[type, Callable[[Any], str]]] = {
     str: str.__str__,
-    **_PLAIN,
+    UUID: str,
+    # Before int, whose subclass it is.
+    bool: _truth,
+    int: int.__repr__,
+    float: float.__repr__,
     Decimal: str,
     datetime: datetime.isoformat,
     date: date.isoformat,

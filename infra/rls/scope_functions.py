@@ -4,33 +4,31 @@ There are two forms of it that our migrations create, and both are sound: one th
 PostgreSQL takes into each statement as an expression, which must not have settings of its own, and names everything with its schema.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from infra.rls.catalog import Function
-from infra.schema import TENANT_SETTING, create_service
+from infra.schema import create_service, inline_scope
 
 _PINNED: Final = "search_path=pg_catalog"
-_SETTING: Final = f"pg_catalog.current_setting('{TENANT_SETTING}', true)"
-_INLINE: Final = """CREATE OR REPLACE FUNCTION {schema}.require_tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN {setting} OPERATOR(pg_catalog.<>) '' THEN {setting}::pg_catalog.uuid ELSE {schema}.refuse_no_tenant() END $$"""
-_REFUSING: Final = """CREATE OR REPLACE FUNCTION {schema}.refuse_no_tenant() RETURNS uuid LANGUAGE plpgsql STABLE PARALLEL SAFE
-    SET search_path = pg_catalog AS $$
-    BEGIN
-        RAISE EXCEPTION 'no tenant scope is set' USING ERRCODE = '42501';
-    END $$"""
+_CREATE: Final = re.compile("CREATE (OR REPLACE )?FUNCTION")
 
 
 def called(schema: str) -> str:
     """The statement that creates the form that is called."""
-    start = f"CREATE FUNCTION {schema}.require_tenant()"
-    [created] = [statement for statement in create_service(schema) if statement.startswith(start)]
-    return created.replace("CREATE", "CREATE OR REPLACE", 1)
+    return _creating(f"{schema}.require_tenant()", create_service(schema))
 
 
 def inlined(schema: str) -> tuple[str, str]:
     """The statements that create the form that is taken into each statement: what raises, and the expression."""
-    return _REFUSING.format(schema=schema), _INLINE.format(schema=schema, setting=_SETTING)
+    statements = inline_scope(schema)
+    return _creating(f"{schema}.refuse_no_tenant()", statements), _creating(f"{schema}.require_tenant()", statements)
+
+
+def _creating(function: str, statements: Iterable[str]) -> str:
+    [created] = [one for one in statements if _CREATE.match(one) and f" FUNCTION {function} " in one]
+    return _CREATE.sub("CREATE OR REPLACE FUNCTION", created)
 
 
 def altered(schema: str, functions: Mapping[str, Function]) -> Iterator[tuple[str, str, str]]:

@@ -93,9 +93,9 @@ class CatalogueRepository:
         if state.shops:
             shops = state.shops.values()
             columns = [shop.name for shop in shops], [shop.accepts_by_hand for shop in shops]
-            await scope.connection.execute(_ADD_SHOPS, scope.tenant_id, list(state.shops), *columns)
+            scope.write(_ADD_SHOPS, scope.tenant_id, list(state.shops), *columns)
         if state.products:
-            await _save_products(scope, list(state.products.values()))
+            _save_products(scope, list(state.products.values()))
 
 
 async def lock_orders(scope: Scope, order_ids: Iterable[OrderId]) -> OrderBook:
@@ -132,8 +132,8 @@ async def _tell(scope: Scope, settled: Iterable[Order]) -> None:
         await _DEFERRED.answer_each(scope, RequestAcceptance, replies)
 
 
-async def _save_products(scope: Scope, products: Sequence[ProductListed]) -> None:
-    await scope.connection.execute(
+def _save_products(scope: Scope, products: Sequence[ProductListed]) -> None:
+    scope.write(
         _SAVE_PRODUCTS,
         scope.tenant_id,
         [product.sku for product in products],

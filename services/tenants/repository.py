@@ -3,8 +3,8 @@
 Lock order inside a tenant: holds sorted by order, then quota rows sorted by month, each once per group. All commands about an
 order, asks and undos of quota and ledger alike, put its one hold row there first (state NEW, nothing held, nothing charged) and then
 lock it, so whichever commits first is seen by the other. The ledger needs no lock: an order's entries are added under its hold's.
-However many commands a group has, it costs at most six statements to load and one to save. The tenant's own row is read, not
-locked: an order decided on while its tenant is being suspended may go either way.
+However many commands a group has, it costs at most five statements to load, which travel together, and one to save. The tenant's own
+row is read, not locked: an order decided on while its tenant is being suspended may go either way.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,14 +36,19 @@ _LIMITS: Final = "SELECT orders_per_month, spending_limit_pence FROM tenants.ten
 _ADD_MONTHS: Final = """
     INSERT INTO tenants.quota (tenant_id, month, orders_held, orders_settled, pence_held, pence_settled, changed_at)
     SELECT $1::uuid, asked.month, 0, 0, 0, 0, $3::timestamptz FROM unnest($2::text[]) AS asked (month)
+    WHERE EXISTS (SELECT FROM tenants.tenant WHERE tenant_id = $1 AND status = 'ACTIVE')
     ORDER BY asked.month
     ON CONFLICT (tenant_id, month) DO NOTHING"""
 
 _LOCK_MONTHS: Final = """
     SELECT month, orders_held, orders_settled, pence_held, pence_settled, pence_charged, pence_refunded, pence_covered
     FROM tenants.quota
-    WHERE tenant_id = $1 AND month = ANY($2::text[])
+    WHERE tenant_id = $1 AND (month = ANY($2::text[])
+        OR month IN (SELECT month FROM tenants.quota_hold WHERE tenant_id = $1 AND order_id = ANY($3::uuid[]) AND step = $4)
+        OR month IN (SELECT month FROM tenants.financial_transactions
+            WHERE tenant_id = $1 AND order_id = ANY($5::uuid[]) AND kind = 'CHARGE'))
     ORDER BY month FOR UPDATE"""
+"""Those that are asked for, those that these orders use, and those in which those that are refunded were charged."""
 
 _CHARGES: Final = """
     SELECT order_id, vat_rate, amount_pence, vat_pence, month FROM tenants.financial_transactions
@@ -84,27 +89,31 @@ class QuotaRepository:
         asked = {month_of(message.placed_at) for message in messages if isinstance(message, ReserveQuota | ChargeOrder)}
         noted = {message.order_id for message in messages if isinstance(message, ReserveQuota | ReleaseQuota | ChargeOrder | RefundOrder)}
         completed = {message.order_id for message in messages if isinstance(message, OrderCompleted)}
+        refunded = sorted({message.order_id for message in messages if isinstance(message, RefundOrder)})
+        # All at once: the holds are locked first, then the months, whatever is asked. Locked one round trip later for one tenant than for
+        # another, two batches could wait for each other.
+        ask, rows = scope.connection.ask, scope.connection.rows
         holding = _HOLDS.ask(scope, noted, completed)
-        limited = scope.connection.ask(_LIMITS, scope.tenant_id)
-        holds, limits = _holds(scope.connection.rows(await holding)), _limits(scope.connection.rows(await limited)) if asked else None
-        if limits is not None:
-            await self._add_months(scope, {month for month in asked if (scope.tenant_id, month) not in self._months_there})
-        refunded = {message.order_id for message in messages if isinstance(message, RefundOrder)}
-        charges = await _charges(scope, [order for order in refunded if holds[order].charge is ChargeState.CHARGED])
-        used = {hold.month for hold in holds.values() if hold.month is not None and hold.has_place}
-        charged = {entry.month for entries in charges.values() for entry in entries}
-        # Always after the holds, never with them: whoever locked them earlier for one tenant than for another would lock in another order.
-        months = await _lock_months(scope, asked | used | charged)
+        limited = ask(_LIMITS, scope.tenant_id) if asked else None
+        self._add_months(scope, {month for month in asked if (scope.tenant_id, month) not in self._months_there})
+        charging = ask(_CHARGES, scope.tenant_id, refunded) if refunded else None
+        locking = ask(_LOCK_MONTHS, scope.tenant_id, sorted(asked), sorted(noted | completed), STEP, refunded)
+        limits = _limits(rows(await limited)) if limited else None
+        charges = _charges(rows(await charging)) if charging else {}
+        holds, months = _holds(rows(await holding)), _months(rows(await locking))
         if limits is not None and (gone := asked - months.keys()):
             # Whoever restored the database to an earlier day did not ask us.
-            await self._add_months(scope, gone)
-            months |= await _lock_months(scope, gone)
-        return Quota(limits, months, holds, Ledger(charges))
+            self._add_months(scope, gone)
+            months |= _months(rows(await ask(_LOCK_MONTHS, scope.tenant_id, sorted(gone), [], STEP, [])))
+        if limits is not None:
+            scope.once_committed(lambda: self._months_there.update((scope.tenant_id, month) for month in asked))
+        standing = {order: entries for order, entries in charges.items() if holds[order].charge is ChargeState.CHARGED}
+        return Quota(limits, months, holds, Ledger(standing))
 
-    async def _add_months(self, scope: Scope, months: AbstractSet[Month]) -> None:
+    def _add_months(self, scope: Scope, months: AbstractSet[Month]) -> None:
+        """Ask for those that are not there to be put there, if the tenant is active; what is asked next sees them."""
         if months:
-            await scope.connection.execute(_ADD_MONTHS, scope.tenant_id, sorted(months), scope.now)
-            scope.once_committed(lambda: self._months_there.update((scope.tenant_id, month) for month in months))
+            scope.connection.ask(_ADD_MONTHS, scope.tenant_id, sorted(months), scope.now)
 
     async def save(self, scope: Scope, state: Quota) -> None:
         _save_months(scope, [usage for usage in state.months.values() if usage.changed])
@@ -119,9 +128,9 @@ def _holds(rows: Iterable[Row]) -> dict[OrderId, Hold]:
     }
 
 
-async def _charges(scope: Scope, orders: Sequence[OrderId]) -> dict[OrderId, tuple[Entry, ...]]:
+def _charges(rows: Iterable[Row]) -> dict[OrderId, tuple[Entry, ...]]:
     charges: dict[OrderId, tuple[Entry, ...]] = {}
-    for row in await scope.connection.fetch(_CHARGES, scope.tenant_id, orders) if orders else []:
+    for row in rows:
         order, rate = row["order_id"], VatRate(row["vat_rate"])
         entry = Entry(order, Kind.CHARGE, rate, row["amount_pence"], row["vat_pence"], row["month"])
         charges[order] = (*charges.get(order, ()), entry)
@@ -133,8 +142,7 @@ def _limits(rows: Sequence[Row]) -> Limits | None:
     return Limits(rows[0]["orders_per_month"], rows[0]["spending_limit_pence"]) if rows else None
 
 
-async def _lock_months(scope: Scope, wanted: AbstractSet[Month]) -> dict[Month, Usage]:
-    rows = await scope.connection.fetch(_LOCK_MONTHS, scope.tenant_id, sorted(wanted)) if wanted else []
+def _months(rows: Iterable[Row]) -> dict[Month, Usage]:
     return {row["month"]: Usage(*row) for row in rows}
 
 

@@ -13,7 +13,7 @@ from contracts.values import OrderId, TenantId
 from infra.settings import Settings
 from tests.conformance.places import Enter, LedgerOf, Participant, QuotaOf, StockOf, Tally, answers, completed, decide, envelope, opened
 from tests.conformance.racing import race
-from tests.statements import heard
+from tests.hearing import flights, heard
 
 PLACES = 1000
 
@@ -120,3 +120,16 @@ async def test_a_large_group_costs_as_many_statements_as_a_small_one(participant
     few, many = await asks_and_undos(1), await asks_and_undos(100)
     assert few == many
     assert max(many) <= 8
+
+
+async def test_whatever_is_asked_of_it_it_locks_in_one_round_trip(participant: Participant, tenant_id: TenantId) -> None:
+    # Tenants of a batch go side by side: a tenant whose rows were locked a round trip later than its neighbours' would lock out of turn.
+    taken, given_back, fresh = ([OrderId(uuid4()) for _ in range(3)] for _ in range(3))
+    await answers(participant, tenant_id, [participant.ask(tenant_id, order) for order in (*taken, *given_back)])
+    asks, undos = [participant.ask(tenant_id, order) for order in fresh], [participant.undo(order) for order in given_back]
+    ends: list[Message] = [completed(order) for order in taken]
+    for group in (asks, undos, [*asks, *undos], [*asks, *undos, *ends]):
+        async with participant.enter(tenant_id) as scope:
+            with flights(scope) as round_trips:
+                await participant.handles.repository.load(scope, [envelope(tenant_id, message) for message in group])
+        assert len(round_trips) == 1, round_trips

@@ -13,8 +13,8 @@ from contracts.values import OrderId, Rejection, TenantId
 from infra.settings import Settings
 from services.orders.consumers import HANDLES
 from tests.conformance.places import decide
+from tests.hearing import heard
 from tests.integration.ordering import Client, ordering
-from tests.statements import heard
 
 
 @pytest.fixture

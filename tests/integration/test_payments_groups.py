@@ -16,8 +16,8 @@ from infra.outbox import Outbox, Outgoing
 from infra.settings import Settings
 from infra.transaction import Transactions
 from services.payments.consumers import HANDLES
+from tests.hearing import heard, heard_on
 from tests.integration.paying import a_command
-from tests.statements import heard, heard_on
 
 
 class Desk:

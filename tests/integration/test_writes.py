@@ -1,7 +1,7 @@
 """What a scope writes is one statement at its end; a transaction that went wrong unnoticed is not committed; on a real PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -16,8 +16,8 @@ from infra.outbox import Outbox
 from infra.rows import LockedRowMissing
 from infra.settings import Settings
 from infra.transaction import NotCommitted, Transactions
+from tests.hearing import heard
 from tests.integration.refusals import DIVIDED_BY_ZERO
-from tests.statements import heard
 
 TENANT: Final = TenantId(uuid4())
 _ADD: Final = """
@@ -46,13 +46,13 @@ async def names(transaction: Transactions, *shops: UUID) -> list[str]:
 
 async def test_all_writes_of_a_scope_are_one_statement(transaction: Transactions) -> None:
     shops = [uuid4() for _ in range(3)]
-    async with transaction(TENANT) as scope:
-        listening = heard(scope)
-        said = listening.__enter__()
-        scope.write(_ADD, TENANT, shops[:1], ["one"], scope.now, rows=1)
-        scope.write(_ADD, TENANT, shops[1:], ["two", "three"], scope.now, rows=2)
-        scope.write(_MARK, TENANT, shops[0])
-        assert said == []
+    with ExitStack() as listening:
+        async with transaction(TENANT) as scope:
+            said = listening.enter_context(heard(scope))
+            scope.write(_ADD, TENANT, shops[:1], ["one"], scope.now, rows=1)
+            scope.write(_ADD, TENANT, shops[1:], ["two", "three"], scope.now, rows=2)
+            scope.write(_MARK, TENANT, shops[0])
+            assert said == []
     written, ended = said
     assert written.startswith("WITH write_0")
     assert ended == "COMMIT"

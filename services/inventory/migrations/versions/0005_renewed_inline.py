@@ -1,8 +1,8 @@
-"""What is sent again while its outbox row is still there renews the row."""
+"""What is sent again renews its outbox row; the tenant of a scope is read by an expression inside each statement, no longer by a call."""
 
 from alembic import op
 
-from infra.schema import renew_outbox
+from infra.schema import inline_scope, renew_outbox
 
 revision = "0005"
 down_revision = "0004"
@@ -12,6 +12,7 @@ depends_on = None
 STATEMENTS = [
     "SET LOCAL ROLE inventory_owner",
     *renew_outbox("inventory"),
+    *inline_scope("inventory"),
 ]
 
 

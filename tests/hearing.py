@@ -31,3 +31,21 @@ def heard_on(wire: Wire) -> Iterator[list[str]]:
         yield said
     finally:
         wire._put = put  # type: ignore[method-assign]  # as it was
+
+
+@contextmanager
+def flights(scope: Scope) -> Iterator[list[int]]:
+    """How many statements each round trip of the scope's transaction takes from now on."""
+    wire: Wire = scope.connection._wire
+    taken: list[int] = []
+    depart = wire._depart
+
+    def watch() -> None:
+        taken.append(len(wire._waiting))
+        depart()
+
+    wire._depart = watch  # type: ignore[method-assign]  # for as long as somebody watches
+    try:
+        yield taken
+    finally:
+        wire._depart = depart  # type: ignore[method-assign]  # as it was
