@@ -80,7 +80,7 @@ def test_a_value_is_written_as_postgresql_writes_it(value: object, text: str) ->
         ((True, False), '{"t","f"}'),
         ([1, None], '{"1",NULL}'),
         ([b"\1", b""], '{"\\\\x01","\\\\x"}'),
-        ({ONE: "a key"}.keys(), f"{{{ONE}}}"),
+        ({ONE: "a key"}.keys(), f'{{"{ONE}"}}'),
     ],
 )
 def test_an_array_is_one_literal_in_which_nothing_can_be_mistaken(values: object, text: str) -> None:
