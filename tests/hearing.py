@@ -34,9 +34,8 @@ def heard_on(wire: Wire) -> Iterator[list[str]]:
 
 
 @contextmanager
-def flights(scope: Scope) -> Iterator[list[int]]:
-    """How many statements each round trip of the scope's transaction takes from now on."""
-    wire: Wire = scope.connection._wire
+def flights(wire: Wire) -> Iterator[list[int]]:
+    """How many statements each round trip of this connection takes from now on."""
     taken: list[int] = []
     depart = wire._depart
 

@@ -130,6 +130,6 @@ async def test_whatever_is_asked_of_it_it_locks_in_one_round_trip(participant: P
     ends: list[Message] = [completed(order) for order in taken]
     for group in (asks, undos, [*asks, *undos], [*asks, *undos, *ends]):
         async with participant.enter(tenant_id) as scope:
-            with flights(scope) as round_trips:
+            with flights(scope.connection._wire) as round_trips:
                 await participant.handles.repository.load(scope, [envelope(tenant_id, message) for message in group])
         assert len(round_trips) == 1, round_trips

@@ -15,8 +15,10 @@ from infra.clock import now
 from infra.handling import handles
 from infra.settings import Settings
 from infra.transaction import Scope
+from services.inventory.consumers import HANDLES
 from tests.conformance.places import opened
-from tests.integration.messaging import reserve
+from tests.hearing import flights
+from tests.integration.messaging import a_tenant, reserve
 
 
 class Locking:
@@ -49,3 +51,14 @@ async def test_repositories_of_a_batch_lock_in_the_order_of_the_table(settings: 
     async with opened(settings, "inventory") as transaction:
         await Batches(transaction, table).commit(envelopes)
     assert turns == [first, second]
+
+
+async def test_a_batch_of_many_tenants_makes_two_round_trips(settings: Settings) -> None:
+    async with opened(settings, "inventory") as transaction:
+        tenants = [await a_tenant(transaction) for _ in range(20)]
+        # The pool's connection that was used last is used next.
+        async with transaction(tenants[0]) as scope:
+            wire = scope.connection._wire
+        with flights(wire) as round_trips:
+            await Batches(transaction, HANDLES).commit([reserve(tenant_id) for tenant_id in tenants])
+    assert len(round_trips) == 2, round_trips
